@@ -1,0 +1,24 @@
+"""The question and the answer, without numerics: problems, options, solutions, and how a solve can end."""
+
+from pyndereg.ivp.errors import SolveFailed
+from pyndereg.ivp.options import Backprop, DiscreteAdjoint, Gradient, SaveAt, SolveOptions
+from pyndereg.ivp.problem import ODEProblem
+from pyndereg.ivp.solution import Solution, Statistics, StepRecord
+from pyndereg.ivp.state import State, StateLayout
+from pyndereg.ivp.status import Status
+
+__all__ = [
+    "Backprop",
+    "DiscreteAdjoint",
+    "Gradient",
+    "ODEProblem",
+    "SaveAt",
+    "Solution",
+    "SolveFailed",
+    "SolveOptions",
+    "State",
+    "StateLayout",
+    "Statistics",
+    "Status",
+    "StepRecord",
+]

@@ -1,0 +1,23 @@
+"""What is raised when a solve ends badly."""
+
+from pyndereg.ivp.solution import Solution
+from pyndereg.ivp.status import Status
+
+
+class SolveFailed(RuntimeError):
+    """A solve ended before the end of its interval; nothing that was computed is lost.
+
+    Attributes:
+        status: how it ended.
+        solution: everything up to the last accepted step: `solution.t`, `solution.y`, `solution.steps`, `solution.stats`;
+            `solution.y1` is the last accepted state.
+    """
+
+    def __init__(self, status: Status, solution: Solution) -> None:
+        self.status = status
+        self.solution = solution
+        stats = solution.stats
+        super().__init__(
+            f"solve stopped at t={solution.t_reached:g} after {stats.accepted} accepted and {stats.rejected} rejected "
+            f"steps: {status.value}"
+        )

@@ -1,0 +1,121 @@
+"""How a problem is to be solved: choices as values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SaveAt:
+    """What a solution keeps besides its final state.
+
+    Args:
+        times: times to save at, by the method's interpolant; strictly monotone in the direction of integration and inside
+            [t0, t1], ends included. Shape (times,), in the problem's time units. None: not by times.
+        every_step: save t0 and the end of every accepted step. Not together with `times`.
+        dense: keep the stages of every accepted step, so that `solution(t)` costs no further evaluations.
+
+    With neither `times` nor `every_step` the final state alone is saved.
+    """
+
+    times: Sequence[float] | Tensor | None = None
+    every_step: bool = False
+    dense: bool = False
+
+    def __post_init__(self) -> None:
+        if self.times is None:
+            return
+        if self.every_step:
+            raise ValueError("SaveAt has both times and every_step=True; choose one of them")
+        if isinstance(self.times, Tensor) and self.times.requires_grad:
+            raise ValueError("save times ask for a gradient, which they have not; pass times.detach()")
+        times = torch.as_tensor(self.times, dtype=torch.float64).detach().cpu()
+        if times.ndim != 1 or times.numel() == 0:
+            raise ValueError(f"save times have shape {tuple(times.shape)}; pass a non-empty sequence of numbers")
+        object.__setattr__(self, "times", tuple(times.tolist()))
+
+    def checked_times(self, t0: float, t1: float) -> tuple[float, ...]:
+        """The save times, in the order in which they are passed from t0 to t1.
+
+        Raises:
+            ValueError: they are not strictly monotone in that direction, or one lies outside the interval.
+        """
+        if self.times is None:
+            return ()
+        times = tuple(float(t) for t in self.times)
+        direction = math.copysign(1.0, t1 - t0)
+        for t in times:
+            if not min(t0, t1) <= t <= max(t0, t1):
+                raise ValueError(f"save time {t} lies outside [t0, t1] = [{t0}, {t1}]; move it inside or extend the interval")
+        for earlier, later in zip(times, times[1:], strict=False):
+            if direction * (later - earlier) <= 0:
+                raise ValueError(
+                    f"save times go from {earlier} to {later}; sort them strictly from t0={t0} to t1={t1} without repeats"
+                )
+        return times
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """Gradient by the graph of every accepted stage, kept from the forward pass: fastest, most memory.
+
+    Memory: all that `f` keeps for its own backward pass, for every stage of every accepted step.
+    """
+
+
+@dataclass(frozen=True)
+class DiscreteAdjoint:
+    """Gradient by replaying each accepted step under autograd, in reverse order: exact, with little memory.
+
+    The forward pass keeps (t, dt, y) of accepted steps alone. Step lengths are constants of the gradient, as in the
+    code of [@pal2021opening]. The gradient equals `Backprop`'s.
+
+    Args:
+        checkpoints: keep at most this many states, and recompute those between them in the backward pass, for one
+            more forward pass in all. None: keep the state of every accepted step.
+    """
+
+    checkpoints: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoints is not None and (not isinstance(self.checkpoints, int) or self.checkpoints < 1):
+            raise ValueError(f"checkpoints is {self.checkpoints!r}; pass a positive number of states, or None for all")
+
+
+Gradient = Backprop | DiscreteAdjoint
+
+STIFFNESS_NORMS = ("rms", "max")
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """Everything about a solve that is not the problem; see `pyndereg.solve` for the meaning of each."""
+
+    method: str = "tsit5"
+    rtol: float = 1e-6
+    atol: float = 1e-6
+    saveat: SaveAt = SaveAt()
+    gradient: Gradient = DiscreteAdjoint()
+    dt: float | None = None
+    adaptive: bool = True
+    max_steps: int = 100_000
+    stiffness: str = "rms"
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+                raise ValueError(f"{name} is {value!r}; pass a positive number")
+        if not isinstance(self.saveat, SaveAt):
+            raise TypeError(f"saveat is a {type(self.saveat).__name__}; pass times, SaveAt(...) or None")
+        if not isinstance(self.gradient, Gradient):
+            raise TypeError(f"gradient is {self.gradient!r}; pass a value such as DiscreteAdjoint() or Backprop()")
+        if self.dt is not None and not (isinstance(self.dt, int | float) and 0 < self.dt < math.inf):
+            raise ValueError(f"dt is {self.dt!r}; pass a positive step length, whatever the direction of time")
+        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise ValueError(f"max_steps is {self.max_steps!r}; pass a positive whole number")
+        if self.stiffness not in STIFFNESS_NORMS:
+            raise ValueError(f"stiffness is {self.stiffness!r}; pass one of {', '.join(map(repr, STIFFNESS_NORMS))}")

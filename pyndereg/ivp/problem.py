@@ -1,0 +1,83 @@
+"""The question: an initial value problem."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyndereg.ivp.state import State, StateLayout, check_state
+
+Time = float | Tensor
+
+
+def check_time(t: object, name: str) -> Time:
+    """Return `t` if it can be an end of the interval: a finite number, or a real tensor with one element."""
+    if isinstance(t, Tensor):
+        if t.numel() != 1 or not t.is_floating_point():
+            raise ValueError(f"{name} is a tensor of shape {tuple(t.shape)} and {t.dtype}; pass a number or a real scalar")
+    elif isinstance(t, bool) or not isinstance(t, int | float) and not hasattr(t, "__float__"):
+        raise TypeError(f"{name} is a {type(t).__name__}; pass a number or a scalar tensor")
+    value = float(t.detach()) if isinstance(t, Tensor) else float(t)  # type: ignore[arg-type]
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; pass a finite time")
+    return t if isinstance(t, Tensor) else value
+
+
+@dataclass(frozen=True)
+class ODEProblem:
+    """An ordinary differential equation dy/dt = f(t, y) from y(t0) = y0 to t1.
+
+    Args:
+        f: right-hand side `f(t, y) -> dy/dt`; a function or an `nn.Module`. `t` is a scalar tensor of y's dtype, in the
+            problem's time units; `y` and the result have the shape(s) of `y0`, a tuple where `y0` is one.
+        y0: initial state: a float32 or float64 tensor of any shape, or a tuple of tensors.
+        t0, t1: ends of the interval, in the problem's time units; `t1 < t0` integrates backwards. Numbers, or scalar
+            tensors, which receive gradients if they ask for them.
+        params: tensors inside `f` that receive gradients. A module finds its own parameters; whatever else `f` uses
+            (the tensors of a plain function, or a context stored on a module) is listed here.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind, not finite, or the interval is empty.
+    """
+
+    f: Callable[..., Any]
+    y0: State
+    t0: Time = 0.0
+    t1: Time = 1.0
+    params: Iterable[Tensor] = ()
+
+    def __post_init__(self) -> None:
+        if not callable(self.f):
+            raise TypeError(f"f is a {type(self.f).__name__}; pass a function f(t, y) or a module with forward(t, y)")
+        object.__setattr__(self, "y0", check_state(self.y0, "y0"))
+        object.__setattr__(self, "t0", check_time(self.t0, "t0"))
+        object.__setattr__(self, "t1", check_time(self.t1, "t1"))
+        t0, t1 = self.interval
+        if t0 == t1:
+            raise ValueError(f"t0 and t1 are both {t0}; pass an interval of non-zero length")
+        params = (self.params,) if isinstance(self.params, Tensor) else tuple(self.params)
+        for param in params:
+            if not isinstance(param, Tensor):
+                raise TypeError(f"params holds a {type(param).__name__}; pass the tensors that f uses")
+        object.__setattr__(self, "params", params)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends as numbers, in the problem's time units."""
+        ends = (t.detach() if isinstance(t, Tensor) else t for t in (self.t0, self.t1))
+        t0, t1 = (float(t) for t in ends)
+        return t0, t1
+
+    @property
+    def layout(self) -> StateLayout:
+        """Shapes, dtype and device of the state."""
+        return StateLayout.of(self.y0)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Every tensor inside `f` that asks for a gradient, each once: a module's own, then `params`."""
+        own = tuple(self.f.parameters()) if isinstance(self.f, nn.Module) else ()
+        unique = {id(param): param for param in own + tuple(self.params) if param.requires_grad}
+        return tuple(unique.values())

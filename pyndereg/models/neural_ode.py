@@ -1,0 +1,77 @@
+"""A neural ordinary differential equation as a layer."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
+from pyndereg.models.end_time import EndTimeSampling
+from pyndereg.solve import solve
+
+
+class NeuralODE(nn.Module):
+    """The map from an initial state to the solution of dy/dt = field(t, y) at t1, or at the save times.
+
+    Args:
+        field: right-hand side, a module called as `field(t, y)`.
+        t0, t1: ends of the interval, in the problem's time units.
+        method, rtol, atol, gradient, engine: see `pyndereg.solve`.
+        saveat: times to return the state at; None returns the final state.
+        end_time_sampling: random end times while the module is in training mode; only without `saveat`.
+        options: further options of `pyndereg.solve`.
+
+    Raises:
+        ValueError: random end times were asked for together with `saveat`, or wider than the interval.
+    Source: [@chen2018neural].
+    """
+
+    def __init__(
+        self,
+        field: nn.Module,
+        *,
+        t0: float = 0.0,
+        t1: float = 1.0,
+        method: str = "tsit5",
+        rtol: float = 1e-6,
+        atol: float = 1e-6,
+        saveat: SaveAt | Sequence[float] | Tensor | None = None,
+        gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
+        engine: str = "embedded",
+        end_time_sampling: EndTimeSampling | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__()
+        if not isinstance(field, nn.Module):
+            raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
+        saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
+        if end_time_sampling is not None:
+            end_time_sampling.check_interval(t0, t1)
+            if saveat is not None:
+                raise ValueError("end_time_sampling moves the end that saveat refers to; pass one of the two")
+        self.field = field
+        self.t0, self.t1 = float(t0), float(t1)
+        self.saveat = saveat
+        self.end_time_sampling = end_time_sampling
+        self.options = dict(method=method, rtol=rtol, atol=atol, gradient=gradient, engine=engine, **options)
+
+    def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
+        """Solve from a batch of initial states.
+
+        Args:
+            y0: initial state, usually (batch, dim); any shape that the field takes, or a tuple.
+            params: tensors besides the field's own parameters that it uses and that receive gradients.
+        Returns:
+            The final state, shape of y0, or with `saveat` the saved states, shape (times, *y0.shape); and the solution
+            with its record of steps.
+        """
+        t1 = self.t1
+        if self.training and self.end_time_sampling is not None:
+            t1 = self.end_time_sampling.sample(t1)
+        solution = solve(ODEProblem(self.field, y0, self.t0, t1, params), saveat=self.saveat, **self.options)
+        return (solution.y1 if self.saveat is None else solution.y), solution
+
+    def extra_repr(self) -> str:
+        """The interval and options, for printing."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"t0={self.t0}, t1={self.t1}, {options}"

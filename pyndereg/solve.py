@@ -1,0 +1,70 @@
+"""The one entry point: choose the engine, run it, raise on failure."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from torch import Tensor
+
+from pyndereg.engines import get_engine
+from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, SolveFailed, SolveOptions
+
+
+def solve(
+    problem: ODEProblem,
+    method: str = "tsit5",
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+    saveat: SaveAt | Sequence[float] | Tensor | None = None,
+    gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
+    engine: str = "embedded",
+    raise_on_failure: bool = True,
+    **options: Any,  # noqa: ANN401
+) -> Solution:
+    """Solve an initial value problem.
+
+    Args:
+        problem: the question.
+        method: `tsit5`, `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`, `heun`, `rk4` (fixed step).
+        rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
+            root mean square over the whole state, the batch included.
+        saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
+        gradient: how gradients flow: `DiscreteAdjoint(...)` or `Backprop()`.
+        engine: who takes the steps: `"embedded"`.
+        raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.
+        dt: step length of a fixed-step method, length of the first step of an adaptive one (automatic by default);
+            positive, in the problem's time units.
+        adaptive: False takes steps of length `dt` with an adaptive method.
+        max_steps: limit on attempted steps.
+        stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening], or
+            `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
+
+    Returns:
+        The solution with its states, its differentiable record of steps and true counts.
+
+    Raises:
+        SolveFailed: the solve ended early; the exception carries the solution so far.
+        TypeError, ValueError: an option is unknown or out of range, or f returns something that is no slope of y.
+    """
+    names = [option.name for option in fields(SolveOptions)]
+    for name in options:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise TypeError(f"unknown option {name!r}; {hint}choose from {', '.join((*names, 'engine', 'raise_on_failure'))}")
+    if not isinstance(problem, ODEProblem):
+        raise TypeError(f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1)")
+    checked = SolveOptions(
+        method=method,
+        rtol=rtol,
+        atol=atol,
+        saveat=saveat if isinstance(saveat, SaveAt) else SaveAt(times=saveat),
+        gradient=gradient,
+        **options,
+    )
+    solution = get_engine(engine).solve(problem, checked)
+    if raise_on_failure and not solution.status.succeeded:
+        raise SolveFailed(solution.status, solution)
+    return solution

@@ -1,0 +1,1 @@
+"""The embedded solver: what it is made of."""

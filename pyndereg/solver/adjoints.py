@@ -1,0 +1,213 @@
+"""A differentiable solve: one autograd Function whose backward pass is a reverse sweep over the accepted steps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyndereg.solver.integration import Keep, SavedInStep, Trajectory
+from pyndereg.solver.reverse import ReverseSweep, StepCotangents
+from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+
+
+@dataclass
+class Solve:
+    """A solve that is ready to run.
+
+    Attributes:
+        run: the forward solve, from the flat initial state.
+        method: makes a method for the backward pass; its argument says whether stages keep their graphs.
+        keep: what the forward solve keeps.
+        params: tensors inside f that receive gradients: the very objects that f uses.
+        trajectory: what the forward solve left behind, once it ran.
+    """
+
+    run: Callable[[Tensor], Trajectory]
+    method: Callable[[bool], ExplicitRungeKutta]
+    keep: Keep
+    params: tuple[Tensor, ...]
+    trajectory: Trajectory | None = None
+
+
+class DifferentiableSolve(torch.autograd.Function):
+    """The solution of an initial value problem as a function of its initial state, times and parameters.
+
+    Inputs: a `Solve`; y0 (size,), t0 and t1 (), and the parameters, any shapes.
+    Outputs: y1 (size,), saved states (times, size), scaled errors (steps,), stiffness (steps,), and for dense output the
+    states (steps, size) and slopes (steps, nodes, size), else two empty tensors.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, solve: Solve, y0: Tensor, t0: Tensor, t1: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+        """Run the solve, and keep what its gradient needs."""
+        trajectory = solve.trajectory = solve.run(y0)
+        ctx.set_materialize_grads(False)
+        ctx.solve = Solve(solve.run, solve.method, solve.keep, solve.params)
+        ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
+        ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
+        ctx.like_times = [time.detach() for time in (t0, t1)]
+        ctx.kept_states = list(trajectory.states)
+        ctx.stage_counts = [len(step.stages) for step in trajectory.steps]
+        kept = list(trajectory.states.values())
+        for step in trajectory.steps:
+            kept.extend(tensor for stage in step.stages for tensor in stage)
+        # Through save_for_backward, so that a change in place is noticed, and graphs go as soon as they are used up.
+        ctx.save_for_backward(y0, trajectory.y1, *params, *kept)
+        tableau = solve.method(False).tableau
+        estimates = ((trajectory.scaled_error, tableau.b_error), (trajectory.stiffness, tableau.stiffness_stages))
+        ctx.mark_non_differentiable(*(estimate for estimate, source in estimates if source is None))
+        return _outputs(trajectory)
+
+    @staticmethod
+    def outputs(solve: Solve, y0: Tensor) -> tuple[Tensor, ...]:
+        """The same outputs without a gradient."""
+        solve.trajectory = solve.run(y0)
+        return _outputs(solve.trajectory)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Sweep backwards over the accepted steps."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "
+                "write the second derivative into f as further states"
+            )
+        y0, y1, *rest = ctx.saved_tensors
+        solve: Solve = ctx.solve
+        params, kept = solve.params, rest[len(solve.params) :]
+        method = solve.method(True)
+        if solve.keep is Keep.STAGES:
+            source: KeptSteps | ReplayedSteps = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, kept)
+        else:
+            states = dict(zip(ctx.kept_states, kept, strict=True))
+            source = ReplayedSteps(method, solve.method(False), ctx.t, ctx.dt, states)
+        sweep = ReverseSweep(method, params, retain_graph=solve.keep is Keep.STAGES)
+        arriving = _per_step(cotangents, ctx.saves)
+        y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
+        for i in reversed(range(len(ctx.t))):
+            step = source.step(i, arriving[i])
+            y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == len(ctx.t) - 1)
+            if i == 0:
+                pulled = sweep.stage(step.stages[0], method.coefficients.c[0], slope)
+                y = y if pulled is None else y + pulled
+        saved = cotangents[1]
+        if ctx.saves_start and saved is not None:
+            y = y + saved[0]
+        times = [
+            gradient.to(like).reshape(like.shape) if needed else None
+            for gradient, like, needed in zip((sweep.t0, sweep.t1), ctx.like_times, ctx.needs_input_grad[2:4], strict=True)
+        ]
+        return None, y if ctx.needs_input_grad[1] else None, *times, *sweep.gradients
+
+
+def _outputs(trajectory: Trajectory) -> tuple[Tensor, ...]:
+    empty = trajectory.y1.new_empty(0)
+    nodes = empty if trajectory.nodes is None else trajectory.nodes
+    slopes = empty if trajectory.slopes is None else trajectory.slopes
+    return trajectory.y1, trajectory.saved, trajectory.scaled_error, trajectory.stiffness, nodes, slopes
+
+
+def _per_step(cotangents: Sequence[Tensor | None], saves: Sequence[SavedInStep | None]) -> list[StepCotangents]:
+    """Sort the cotangents of a solve's outputs by the step that they arrive at."""
+    _, saved, scaled_error, stiffness, nodes, slopes = cotangents
+
+    def row(tensor: Tensor | None, i: int) -> Tensor | None:
+        return None if tensor is None or tensor.numel() == 0 else tensor[i]
+
+    result = []
+    for i, points in enumerate(saves):
+        theta = inside = end = None
+        if points is not None and saved is not None:
+            count = points.theta.shape[0]
+            if count > 0:
+                theta, inside = points.theta, saved[points.first_row : points.first_row + count]
+            if points.at_end:
+                end = saved[points.first_row + count]
+        result.append(
+            StepCotangents(
+                scaled_error=row(scaled_error, i),
+                stiffness=row(stiffness, i),
+                theta=theta,
+                saved=inside,
+                y1=end,
+                y1_follows_step=points is None or points.follows_step,
+                y0=row(nodes, i),
+                slopes=row(slopes, i),
+            )
+        )
+    return result
+
+
+class KeptSteps:
+    """Steps whose stages were kept with their graphs; consecutive steps share the stage between them."""
+
+    def __init__(
+        self,
+        method: ExplicitRungeKutta,
+        t: Sequence[float],
+        dt: Sequence[float],
+        y1: Tensor,
+        counts: Sequence[int],
+        tensors: Sequence[Tensor],
+    ) -> None:
+        self._method, self._t, self._dt = method, t, dt
+        stages = [Stage(*tensors[k : k + 3]) for k in range(0, len(tensors), 3)]
+        self._stages: list[list[Stage]] = []
+        for count in counts:
+            self._stages.append(stages[:count])
+            stages = stages[count:]
+        self._y1 = [steps[0].y.detach().view(-1) for steps in self._stages[1:]] + [y1]
+
+    def step(self, i: int, outside: StepCotangents) -> Step:
+        """Step i as it was taken."""
+        stages = self._stages[i]
+        step = Step(self._t[i], self._dt[i], stages[0].y.detach().view(-1), self._y1[i], stages, None)
+        if outside.needs_end_slope:
+            self._method.reload(step)
+        return step
+
+
+class ReplayedSteps:
+    """Steps that are taken again from the states at their starts, last one first.
+
+    Args:
+        method: keeps graphs.
+        method_without_graph: recomputes states between checkpoints.
+        t, dt: of the accepted steps, in the problem's time units.
+        states: state at the start of step i; the first is there, further ones may be missing.
+    """
+
+    def __init__(
+        self,
+        method: ExplicitRungeKutta,
+        method_without_graph: ExplicitRungeKutta,
+        t: Sequence[float],
+        dt: Sequence[float],
+        states: dict[int, Tensor],
+    ) -> None:
+        self._method, self._plain, self._t, self._dt, self._states = method, method_without_graph, t, dt, states
+        self._next_start: Stage | None = None
+
+    def step(self, i: int, outside: StepCotangents) -> Step:
+        """Step i with graphs; its end is the start of step i + 1, which was asked for before it."""
+        if i not in self._states:
+            self._recompute(i)
+        step = self._method.replay(self._t[i], self._dt[i], self._states.pop(i), self._next_start)
+        if outside.needs_end_slope:
+            self._method.complete(step)
+        if outside.needs_extension:
+            self._method.extend(step)
+        self._next_start = step.stages[0]
+        return step
+
+    def _recompute(self, i: int) -> None:
+        """Fill in the states from the last checkpoint before step i up to it."""
+        first = max(index for index in self._states if index < i)
+        stage = self._plain.start(self._t[first], self._states[first])
+        for index in range(first, i):
+            step = self._plain.attempt(self._t[index], self._dt[index], stage)
+            self._states[index + 1] = step.y1
+            if index + 1 < i:
+                stage = self._plain.complete(step)

@@ -1,0 +1,179 @@
+"""Step-size control: how long the next step is, and whether a step is accepted."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pyndereg.solver.norms import rms
+from pyndereg.solver.tableau import Tableau
+
+
+class Controller(Protocol):
+    """Decides on steps from their scaled errors. A value: its methods return the controller of the next step.
+
+    Attributes:
+        adaptive: whether it needs the error at all; if not, no host synchronisation takes place.
+    """
+
+    adaptive: bool
+
+    def accepts(self, scaled_error: float) -> bool:
+        """Whether a step with this error is acceptable."""
+        ...
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "Controller"]:
+        """Length of the next step after an accepted one of length dt >= 0, and the controller that judges it."""
+        ...
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "Controller"]:
+        """Length with which to try a rejected step of length dt >= 0 again, and the controller that judges it."""
+        ...
+
+
+@dataclass(frozen=True)
+class PIController:
+    """Proportional-integral control with the constants of OrdinaryDiffEq 7.
+
+    With the error E of this step and that of the last accepted one, E': q = E^beta1 / E'^beta2 / gamma, kept within
+    [1/qmax, 1/qmin]; the next step is dt/q. A rejected step is tried again with dt / min(1/qmin, E^beta1 / gamma).
+    Until a step was accepted, growth is capped by `qmax_first` in place of `qmax`: the automatic first step is only a
+    guess. A step whose error is not finite is tried again with the shortest factor, qmin.
+
+    Source: [@hairer1996solving] section IV.2; [@soderlind2003digital]; constants of [@rackauckas2017differentialequations].
+    """
+
+    beta1: float
+    beta2: float
+    gamma: float = 0.9
+    qmin: float = 0.2
+    qmax: float = 10.0
+    qmax_first: float = 10_000.0
+    error_floor: float = 1e-4
+    last_error: float = 1e-4
+    first: bool = True
+    adaptive: bool = True
+
+    @staticmethod
+    def of(tableau: Tableau) -> "PIController":
+        """The controller with a method's own exponents."""
+        beta1, beta2 = tableau.controller_exponents
+        return PIController(beta1, beta2)
+
+    def accepts(self, scaled_error: float) -> bool:
+        """Whether the error is within the tolerance; NaN is not."""
+        return scaled_error <= 1
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "PIController"]:
+        """Next step length, and the controller that remembers this error."""
+        qmax = self.qmax_first if self.first else self.qmax
+        if scaled_error == 0:
+            q = 1 / qmax
+        else:
+            q = scaled_error**self.beta1 / self.last_error**self.beta2 / self.gamma
+            q = min(max(q, 1 / qmax), 1 / self.qmin)
+        return dt / q, replace(self, last_error=max(scaled_error, self.error_floor), first=False)
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "PIController"]:
+        """Shorter step length; the memory of the last accepted step stays."""
+        if not math.isfinite(scaled_error):
+            return dt * self.qmin, self
+        return dt / min(1 / self.qmin, scaled_error**self.beta1 / self.gamma), self
+
+
+@dataclass(frozen=True)
+class FixedStep:
+    """Steps of one length; only the last one is cut to end at t1.
+
+    Attributes:
+        dt: the length, > 0, in the problem's time units.
+    """
+
+    dt: float
+    adaptive: bool = False
+
+    def accepts(self, scaled_error: float) -> bool:
+        """Always."""
+        return True
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "FixedStep"]:
+        """The same length again."""
+        return self.dt, self
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "FixedStep"]:
+        """Never asked: no step is rejected."""
+        raise AssertionError("a fixed step is never rejected")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of an earlier solve, taken again.
+
+    Attributes:
+        dts: their lengths, > 0, in the problem's time units.
+        taken: how many of them were taken.
+    """
+
+    dts: tuple[float, ...]
+    taken: int = 0
+    adaptive: bool = False
+
+    def accepts(self, scaled_error: float) -> bool:
+        """Always: they were accepted before."""
+        return True
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "Schedule"]:
+        """The next length."""
+        return self.dts[self.taken + 1], replace(self, taken=self.taken + 1)
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "Schedule"]:
+        """Never asked: no step is rejected."""
+        raise AssertionError("a scheduled step is never rejected")
+
+
+def first_step(
+    slope: Callable[[Tensor, Tensor], Tensor],
+    t0: float,
+    t1: float,
+    y0: Tensor,
+    slope0: Tensor,
+    order: int,
+    rtol: float,
+    atol: float,
+) -> float:
+    """Length of the first step, from the sizes of the state, its slope and its curvature.
+
+    Args:
+        slope: f(t, y) on flat states; called once.
+        t0, t1: ends of the interval, in the problem's time units.
+        y0, slope0: state and slope at t0. Shape (size,), units of y and of y per time.
+        order: order of the method. OrdinaryDiffEq uses the order itself where the book has order + 1.
+        rtol, atol: tolerances.
+    Returns:
+        A positive length in the problem's time units; NaN if the slope at t0 is not finite.
+    Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in OrdinaryDiffEq 7.7.
+    """
+    direction = math.copysign(1.0, t1 - t0)
+    longest = abs(t1 - t0)
+    shortest = math.nextafter(max(math.ulp(t0), 0.0), math.inf)
+    scale = y0.abs() * rtol + atol
+    size, speed = torch.stack([rms(y0 / scale), rms(slope0 / scale)]).tolist()
+    if not math.isfinite(speed):
+        return math.nan
+    small = max(shortest, 1e-6)
+    trial = small if size < 1e-5 or speed < 1e-5 else 0.01 * (size / speed)
+    trial = min(trial, longest)
+    t_trial = torch.full((), t0 + direction * trial, dtype=y0.dtype, device=y0.device)
+    slope1 = slope(t_trial, torch.add(y0, slope0, alpha=direction * trial))
+    change = rms((slope1 - slope0) / scale).item()
+    if change == 0:
+        return max(shortest, 100 * trial)
+    curvature = change / trial
+    if not math.isfinite(curvature):
+        return max(shortest, trial * 1e-3)
+    steepest = max(speed, curvature)
+    guess = max(small, trial * 1e-3) if steepest <= 1e-15 else 10 ** (-(2 + math.log10(steepest)) / order)
+    return max(shortest, min(100 * trial, guess, longest))

@@ -1,0 +1,63 @@
+"""The right-hand side as a solver sees it: checked, counted, in the solver's layout."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp import ODEProblem, State
+
+
+class Field:
+    """f(t, y) on states in the solver's shape.
+
+    Attributes:
+        evaluations: how often f was called.
+    """
+
+    def __init__(self, problem: ODEProblem) -> None:
+        self._f: Callable[..., Any] = problem.f
+        self._layout = problem.layout
+        self._shape = self._layout.solver_shape
+        self.evaluations = 0
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        """The slope at one point.
+
+        Args:
+            t: shape (), in the problem's time units.
+            y: the state in the solver's shape, units of y.
+        Returns:
+            Shape of y, units of y per time.
+        Raises:
+            TypeError, ValueError: f returned something that is not a slope of this state.
+        """
+        self.evaluations += 1
+        if self._layout.is_tuple:
+            slope = self._f(t, self._layout.unflatten(y))
+            return self._layout.flatten(self._checked_tuple(slope))
+        slope = self._f(t, y)
+        if not isinstance(slope, Tensor) or slope.shape != self._shape or slope.dtype != y.dtype:
+            self._refuse(slope, self._shape)
+        if slope.device != y.device:
+            self._refuse(slope, self._shape)
+        return slope
+
+    def _checked_tuple(self, slope: Any) -> State:  # noqa: ANN401
+        if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):
+            found = f"a tuple of {len(slope)}" if isinstance(slope, tuple) else f"a {type(slope).__name__}"
+            raise TypeError(f"f returned {found}; return a tuple of {len(self._layout.shapes)} tensors, as in y0")
+        for part, shape in zip(slope, self._layout.shapes, strict=True):
+            wrong = not isinstance(part, Tensor) or part.shape != shape or part.dtype != self._layout.dtype
+            if wrong or part.device != self._layout.device:
+                self._refuse(part, shape)
+        return slope
+
+    def _refuse(self, slope: Any, shape: torch.Size) -> None:  # noqa: ANN401
+        expected = f"shape {tuple(shape)}, {self._layout.dtype} on {self._layout.device}, as y0 has"
+        if not isinstance(slope, Tensor):
+            raise TypeError(f"f returned a {type(slope).__name__}; return dy/dt as a tensor of {expected}")
+        raise ValueError(
+            f"f returned shape {tuple(slope.shape)}, {slope.dtype} on {slope.device}; return dy/dt with {expected}"
+        )

@@ -1,0 +1,223 @@
+"""A whole forward solve: the march of a Runge–Kutta method, and what is kept of it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from pyndereg.solver.control import Controller
+from pyndereg.solver.interpolation import extension_weights, interpolate
+from pyndereg.solver.march import March, march
+from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+
+
+class Keep(Enum):
+    """What a forward solve keeps of every accepted step for a later backward pass."""
+
+    NOTHING = "nothing"
+    STATES = "the state at its start"
+    STAGES = "every stage with its graph"
+
+
+@dataclass(frozen=True)
+class SavedInStep:
+    """The save points of one step, and the rows of the saved states that they fill, in order.
+
+    Attributes:
+        first_row: row of the first one.
+        theta: fractions of the step at which it was interpolated. Shape (points,), float64 on the CPU.
+        at_end: whether one more row is the state at the step's end.
+        follows_step: whether that row belongs to the end of the step, wherever it lies, or to a save time that happens
+            to coincide with it.
+    """
+
+    first_row: int
+    theta: Tensor
+    at_end: bool
+    follows_step: bool
+
+
+@dataclass
+class Trajectory:
+    """What a forward solve left behind.
+
+    Attributes:
+        march: accepted steps and how it ended.
+        y1: last accepted state. Shape (size,).
+        times: save times that were reached, in the problem's time units.
+        saved: states at these. Shape (times, size).
+        saves_start: whether the first of them is the initial state.
+        saves: per step, its save points; None where it has none.
+        scaled_error, stiffness: per step. Shape (steps,); NaN where the method has no estimate.
+        states: per step, the state at its start (`Keep.STATES`, thinned to `checkpoints`), by index of the step.
+        steps: per step, its stages with graphs (`Keep.STAGES`).
+        nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
+            (steps, nodes, size).
+    """
+
+    march: March[Step]
+    y1: Tensor
+    times: list[float]
+    saved: Tensor
+    saves_start: bool
+    saves: list[SavedInStep | None]
+    scaled_error: Tensor
+    stiffness: Tensor
+    states: dict[int, Tensor]
+    steps: list[Step]
+    nodes: Tensor | None
+    slopes: Tensor | None
+
+
+class Recorder:
+    """Takes the steps of a march and keeps what was asked for.
+
+    Args:
+        method: the steps' method.
+        start: the stage at the start of the interval.
+        times: save times in order; `every_step` saves the end of each step instead.
+        dense: keep all slopes.
+        keep, checkpoints: what to keep for a backward pass, and the number of states at most.
+    """
+
+    def __init__(
+        self,
+        method: ExplicitRungeKutta,
+        start: Stage,
+        *,
+        t0: float,
+        times: tuple[float, ...],
+        every_step: bool,
+        dense: bool,
+        keep: Keep,
+        checkpoints: int | None,
+    ) -> None:
+        self._method, self._start, self._last = method, start, None
+        self._pending = list(reversed(times))
+        self._every_step, self._dense, self._keep_mode = every_step, dense, keep
+        self._checkpoints, self._stride = checkpoints, 1
+        self.y1 = start.y.detach().view(-1)
+        self.times: list[float] = []
+        self.saved: list[Tensor] = []
+        self.saves: list[SavedInStep | None] = []
+        self.errors: list[Tensor] = []
+        self.stiffness: list[Tensor] = []
+        self.states: dict[int, Tensor] = {}
+        self.steps: list[Step] = []
+        self.nodes: list[Tensor] = []
+        self.slopes: list[Tensor] = []
+        self._saves_start = every_step or (bool(self._pending) and self._pending[-1] == t0)
+        if self._saves_start:
+            self._save([t0], self.y1[None])
+            self._pending = self._pending[:-1]
+
+    def attempt(self, t: float, dt: float) -> Step:
+        """Take one step from the end of the last accepted one."""
+        if self._last is not None:
+            self._start = self._method.complete(self._last)
+            self._last = None
+        return self._method.attempt(t, dt, self._start)
+
+    def accept(self, step: Step, t_end: float) -> None:
+        """Keep what was asked for of an accepted step."""
+        index = len(self.errors)
+        self._save_inside(step, t_end)
+        if self._dense:
+            self._method.extend(step)
+            self.nodes.append(step.y0)
+            self.slopes.append(self._method.slopes.clone())
+        stiffness = self._method.stiffness(step)
+        if stiffness is not None:
+            self.stiffness.append(stiffness)
+        self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
+        if self._keep_mode is Keep.STATES:
+            self._keep_state(index, step.y0)
+        elif self._keep_mode is Keep.STAGES:
+            self.steps.append(step)
+        self._last, self.y1 = step, step.y1
+
+    def trajectory(self, result: March[Step]) -> Trajectory:
+        """Everything that was kept."""
+        none = self.y1.new_full((len(self.errors),), float("nan"))
+        return Trajectory(
+            march=result,
+            y1=self.y1,
+            times=self.times,
+            saved=torch.cat(self.saved) if self.saved else self.y1.new_empty(0, self.y1.shape[0]),
+            saves_start=self._saves_start,
+            saves=self.saves,
+            scaled_error=torch.stack(self.errors) if self.errors else none,
+            stiffness=torch.stack(self.stiffness) if self.stiffness else none,
+            states=self.states,
+            steps=self.steps,
+            nodes=torch.stack(self.nodes) if self.nodes else None,
+            slopes=torch.stack(self.slopes) if self.slopes else None,
+        )
+
+    def _save(self, times: list[float], states: Tensor) -> None:
+        self.times.extend(times)
+        self.saved.append(states)
+
+    def _save_inside(self, step: Step, t_end: float) -> None:
+        if self._every_step:
+            self.saves.append(SavedInStep(len(self.times), torch.empty(0, dtype=torch.float64), True, True))
+            self._save([t_end], step.y1[None])
+            return
+        inside: list[float] = []
+        while self._pending and (self._pending[-1] - t_end) * step.dt < 0:
+            inside.append(self._pending.pop())
+        at_end = bool(self._pending) and self._pending[-1] == t_end
+        if not inside and not at_end:
+            self.saves.append(None)
+            return
+        theta = (torch.tensor(inside, dtype=torch.float64) - step.t) / step.dt
+        self.saves.append(SavedInStep(len(self.times), theta, at_end, False))
+        if inside:
+            self._method.extend(step)
+            weights = extension_weights(self._method.coefficients.weights, theta, step.y0)
+            self._save(inside, interpolate(weights, step.y0, self._method.slopes, step.dt))
+        if at_end:
+            self._save([self._pending.pop()], step.y1[None])
+
+    def _keep_state(self, index: int, y0: Tensor) -> None:
+        if index % self._stride:
+            return
+        self.states[index] = y0
+        if self._checkpoints is not None and len(self.states) > self._checkpoints:
+            self._stride *= 2
+            self.states = {i: y for i, y in self.states.items() if i % self._stride == 0}
+
+
+def integrate(
+    method: ExplicitRungeKutta,
+    controller: Controller,
+    start: Stage,
+    first_step: float,
+    t0: float,
+    t1: float,
+    *,
+    times: tuple[float, ...],
+    every_step: bool,
+    dense: bool,
+    keep: Keep,
+    checkpoints: int | None,
+    max_steps: int,
+) -> Trajectory:
+    """Solve from t0 to t1.
+
+    Args:
+        method: the method, which knows f, tolerances and whether graphs are kept.
+        controller: step-size control.
+        start: the stage at (t0, y0).
+        first_step: length of the first step, > 0, in the problem's time units; NaN if f is not finite at t0.
+        t0, t1: ends of the interval, in the problem's time units.
+        times, every_step, dense: what is saved.
+        keep, checkpoints: what is kept for a backward pass.
+        max_steps: limit on attempted steps.
+    """
+    recorder = Recorder(
+        method, start, t0=t0, times=times, every_step=every_step, dense=dense, keep=keep, checkpoints=checkpoints
+    )
+    result = march(recorder.attempt, recorder.accept, controller, t0, t1, first_step, max_steps)
+    return recorder.trajectory(result)

@@ -1,0 +1,82 @@
+"""Continuous extension of steps: weights, save points, dense output."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp import State, StateLayout
+
+
+def extension_weights(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
+    """The polynomials b_i(theta) of a continuous extension.
+
+    Args:
+        weights: coefficients of theta, theta^2, ... Shape (nodes, degree), float64 on the CPU.
+        theta: fractions of the step, 0 at its start and 1 at its end. Shape (points,), float64 on the CPU.
+        like: a tensor of the dtype and on the device of the result.
+    Returns:
+        Shape (points, nodes), dimensionless.
+    """
+    powers = theta[:, None] ** torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
+    return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
+
+
+def extension_slopes(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
+    """The derivatives b_i'(theta); arguments and result as in `extension_weights`."""
+    exponents = torch.arange(weights.shape[1], dtype=torch.float64)
+    powers = theta[:, None] ** exponents * (exponents + 1)
+    return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
+
+
+def interpolate(weights: Tensor, y0: Tensor, slopes: Tensor, dt: float) -> Tensor:
+    """States inside one step.
+
+    Args:
+        weights: b_i at each point. Shape (points, nodes).
+        y0: state at the start. Shape (size,), units of y.
+        slopes: of all nodes. Shape (nodes, size), units of y per time.
+        dt: signed length, in the problem's time units.
+    Returns:
+        Shape (points, size).
+    """
+    return torch.addmm(y0.expand(weights.shape[0], -1), weights, slopes, alpha=dt)
+
+
+@dataclass(frozen=True)
+class DenseOutput:
+    """The continuous extension of a whole solution.
+
+    Attributes:
+        layout: of the state.
+        weights: of the interpolant. Shape (nodes, degree).
+        t: start of every step and the end of the last one, in the problem's time units; float64 on the CPU, monotone,
+            with a gradient where t0 or t1 has one. Shape (steps + 1,).
+        dt: signed lengths; constants but for the last one, which ends at t1. Shape (steps,), like `t`.
+        y: states at the start of every step. Shape (steps, size).
+        slopes: of every node of every step. Shape (steps, nodes, size).
+    """
+
+    layout: StateLayout
+    weights: Tensor
+    t: Tensor
+    dt: Tensor
+    y: Tensor
+    slopes: Tensor
+
+    def __call__(self, t: Tensor) -> State:
+        """The state at times of any shape (float64, on the CPU), all within the solved interval. -> (*t.shape, *state)."""
+        ends = self.t.detach()
+        low, high = min(ends[0].item(), ends[-1].item()), max(ends[0].item(), ends[-1].item())
+        flat = t.reshape(-1)
+        outside = flat[(flat < low) | (flat > high) | flat.isnan()]
+        if outside.numel() > 0:
+            raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+        direction = torch.sign(ends[-1] - ends[0])
+        index = torch.searchsorted((direction * ends).contiguous(), (direction * flat).contiguous(), right=True) - 1
+        index = index.clamp(0, self.dt.shape[0] - 1)
+        dt = self.dt[index]
+        weights = extension_weights(self.weights, (flat - self.t[index]) / dt, self.y)
+        where = index.to(self.y.device)
+        y = self.y[where] + torch.einsum("pn,pns->ps", weights * dt.to(weights)[:, None], self.slopes[where])
+        return self.layout.unflatten(y.reshape(t.shape + (self.layout.size,)))

@@ -10,12 +10,13 @@ import pyndereg
 
 ROOT = Path(__file__).parents[2]
 BIBLIOGRAPHY = ROOT / "references.bib"
+CODE_SPAN = re.compile(r"`[^`\n]*`")
 CITATION = re.compile(r"\[(@[^\]\n]+)\]")
 
 
 def cited_keys(text: str) -> set[str]:
-    """The keys of [@key] and [@one; @two, p. 3] in a text."""
-    return {key for group in CITATION.findall(text) for key in re.findall(r"@([\w:-]+)", group)}
+    """The keys of [@key] and [@one; @two, p. 3] in a text; what stands in backquotes is shown, not cited."""
+    return {key for group in CITATION.findall(CODE_SPAN.sub("", text)) for key in re.findall(r"@([\w:-]+)", group)}
 
 
 def listed_keys() -> list[str]:
@@ -50,6 +51,7 @@ def test_the_bibliography_lists_each_work_once():
 def test_a_key_is_found_alone_in_a_list_and_with_a_page():
     assert cited_keys("Source: [@hairer1993solving] eq. (II.4.11).") == {"hairer1993solving"}
     assert cited_keys("[@pal2021opening; @pal2023locally, sec. 3]") == {"pal2021opening", "pal2023locally"}
+    assert cited_keys("cite as `[@key]`") == set()
     assert cited_keys("write to someone@example.org, or [0] and [a]") == set()
 
 

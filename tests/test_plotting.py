@@ -1,0 +1,160 @@
+"""Figures: what is drawn is what the records say, and can be told apart without colour."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.image import imread
+
+from pyndereg import plotting
+from pyndereg.results import RunRecord, StepTrace
+
+START = StepTrace(t=(0.0, 0.4), dt=(0.4, 0.6), scaled_error=(0.02, 0.1), stiffness=(2.0, 1.5))
+END = StepTrace(t=(0.0, 0.2, 0.6), dt=(0.2, 0.4, 0.4), scaled_error=(0.02, 0.1, 0.1), stiffness=(3.0, 2.5, 1.0))
+
+
+def make_record(regularizer="none", seed=0, *, nfe=(100.0, 120.0, 140.0), accuracy=(80.0, 95.0, 97.0), steer=False):
+    return RunRecord(
+        experiment="digits-ode",
+        config={"regularizer": regularizer, "steer": steer},
+        versions={},
+        seed=seed,
+        device="cpu",
+        curves={"nfe": nfe, "test_accuracy": accuracy},
+        metrics={},
+        steps_before=START,
+        steps_after=END,
+    )
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def legend_labels(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_line_is_the_mean_over_the_seeds():
+    nfe = plotting.plot_comparison(
+        [make_record(seed=0, nfe=(90.0, 95.0, 100.0)), make_record(seed=1, nfe=(110.0, 125.0, 140.0))]
+    ).axes[0]
+    (line,) = nfe.lines
+    np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(line.get_ydata(), [100.0, 110.0, 120.0])
+    assert texts(nfe) == ["120"]
+
+
+def test_a_band_reaches_from_the_least_to_the_greatest_run():
+    records = [make_record(seed=0, accuracy=(80.0, 90.0, 97.0)), make_record(seed=1, accuracy=(84.0, 88.0, 98.0))]
+    accuracy = plotting.plot_comparison(records).axes[1]
+    (band,) = [artist for artist in accuracy.collections if isinstance(artist, PolyCollection)]
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+    assert {(1.0, 80.0), (1.0, 84.0), (2.0, 88.0), (2.0, 90.0), (3.0, 97.0), (3.0, 98.0)} <= corners
+
+
+def test_one_run_has_no_band():
+    assert not plotting.plot_comparison([make_record()]).axes[0].collections
+
+
+def test_any_two_groups_differ_in_dashes_and_marker():
+    for one, other in itertools.combinations(plotting.LOOKS, 2):
+        assert one.dashes != other.dashes
+        assert one.marker != other.marker
+
+
+def test_each_group_has_one_entry_in_the_legend_with_its_number_of_seeds():
+    records = [
+        make_record("none", 0),
+        make_record("none", 1),
+        make_record("error", 0),
+        make_record("error", 0, steer=True),
+    ]
+    (legend,) = plotting.plot_comparison(records).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["none (2 seeds)", "error", "error + STEER"]
+
+
+def test_the_steps_are_drawn_where_they_begin_with_their_length_error_and_stiffness():
+    other = replace(make_record("error"), steps_before=END, steps_after=START)
+    axes = plotting.plot_comparison([make_record("none"), other]).axes
+    for row, quantity in enumerate(("dt", "scaled_error", "stiffness"), start=1):
+        before, after = axes[2 * row], axes[2 * row + 1]
+        for panel, traces in ((before, (START, END)), (after, (END, START))):
+            for line, trace in zip(panel.lines, traces, strict=True):
+                np.testing.assert_array_equal(line.get_xdata(), trace.t)
+                np.testing.assert_array_equal(line.get_ydata(), getattr(trace, quantity))
+    assert legend_labels(axes[2]) == ["none: 2 steps", "error: 3 steps"]
+
+
+def test_runs_that_start_alike_share_one_line_before_training():
+    axes = plotting.plot_comparison([make_record("none"), replace(make_record("error"), steps_after=START)]).axes
+    assert legend_labels(axes[2]) == ["all: 2 steps"]
+    assert legend_labels(axes[3]) == ["none: 3 steps", "error: 2 steps"]
+
+
+def test_a_method_without_a_stiffness_estimate_is_said_to_have_none():
+    trace = replace(END, stiffness=(math.nan,) * 3)
+    axes = plotting.plot_comparison([replace(make_record(), steps_before=trace, steps_after=trace)]).axes
+    assert texts(axes[6]) == texts(axes[7]) == ["the method has no estimate"]
+    assert not axes[6].lines
+
+
+def test_costs_are_drawn_from_zero_and_their_labels_keep_apart():
+    records = [make_record("none", nfe=(100.0, 120.0, 122.0)), make_record("stiffness", nfe=(100.0, 118.0, 121.0))]
+    nfe = plotting.plot_comparison(records).axes[0]
+    assert nfe.get_ylim()[0] == 0.0
+    heights = sorted(text.xy[1] for text in nfe.texts)
+    assert heights[1] - heights[0] >= 0.05 * nfe.get_ylim()[1]
+    assert sorted(texts(nfe)) == ["121", "122"]
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_the_suffix_chooses_the_format(tmp_path, suffix, start):
+    path = tmp_path / "figures" / f"comparison{suffix}"
+    plotting.save(plotting.plot_comparison([make_record()]), path)
+    assert path.read_bytes().startswith(start)
+
+
+def test_a_png_holds_lines_of_every_group(tmp_path):
+    plotting.save(
+        plotting.plot_comparison([make_record("none"), make_record("error", nfe=(90.0, 60.0, 50.0))]),
+        tmp_path / "f.png",
+    )
+    pixels = imread(tmp_path / "f.png")[..., :3]
+    for look in plotting.LOOKS[:2]:
+        color = np.array([int(look.color[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        assert (np.abs(pixels - color).max(axis=-1) < 0.02).sum() > 100
+
+
+def test_an_existing_figure_is_kept_unless_overwriting_is_asked_for(tmp_path):
+    path = tmp_path / "f.svg"
+    path.write_text("precious")
+    figure = plotting.plot_comparison([make_record()])
+    with pytest.raises(FileExistsError, match="exists already"):
+        plotting.save(figure, path)
+    assert path.read_text() == "precious"
+    plotting.save(figure, path, overwrite=True)
+    assert path.read_bytes().startswith(b"<?xml")
+
+
+def test_another_suffix_is_refused_with_those_that_work(tmp_path):
+    with pytest.raises(ValueError, match=r"suffix '\.jpg'; choose one of \.png, \.svg, \.pdf"):
+        plotting.check_figure_path(tmp_path / "f.jpg")
+
+
+@pytest.mark.parametrize(
+    ("records", "sentence"),
+    [
+        ([], "there is no record to draw"),
+        ([make_record(seed=1), make_record(seed=1)], r"seeds \[1, 1\]; draw each seed once"),
+        ([make_record(seed=0), make_record(seed=1, nfe=(1.0,), accuracy=(2.0,))], r"\[1, 3\] epochs"),
+        ([replace(make_record(), curves={"nfe": (1.0,)})], "seed 0 has no curve 'test_accuracy', only nfe"),
+        ([make_record(str(number)) for number in range(7)], "found 7 kinds of runs; plot at most 6"),
+    ],
+)
+def test_records_that_make_no_figure_are_refused(records, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plotting.plot_comparison(records)

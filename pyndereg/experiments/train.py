@@ -1,0 +1,258 @@
+"""The training loop: task loss plus weighted penalties from the solver's record, measured once an epoch."""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pyndereg.experiments.data import LabelledImages
+from pyndereg.ivp.solution import Solution, StepRecord
+from pyndereg.results import StepTrace
+
+# Tqdm is an extra: without it this module can be imported, and says what is missing when training is asked for.
+TQDM_IS_INSTALLED = find_spec("tqdm") is not None
+if TYPE_CHECKING or TQDM_IS_INSTALLED:
+    from tqdm import tqdm
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class PenaltyTerm:
+    """One of the solver's estimates as a part of the loss: weight(epoch) * estimate(steps).
+
+    Args:
+        name: what is penalized; names the curve of the weight.
+        estimate: steps of one solve -> scalar tensor, dimensionless.
+        weight: epoch, counted from 0 -> weight, dimensionless.
+    """
+
+    name: str
+    estimate: Callable[[StepRecord], Tensor]
+    weight: Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class ProgressBar:
+    """How training shows where it stands.
+
+    Args:
+        title: what stands left of the bar.
+        row: line of the terminal, for bars side by side.
+        shown: True, False, or None for only where standard error is a terminal.
+    """
+
+    title: str
+    row: int = 0
+    shown: bool | None = None
+
+
+@dataclass(frozen=True)
+class EpochSummary:
+    """Means over the training images of one epoch.
+
+    Args:
+        loss: cross entropy, in nats.
+        accuracy: percent of images.
+        penalty: weighted penalties, as they were added to the loss (dimensionless).
+        seconds: time of the gradients and updates alone.
+    """
+
+    loss: float
+    accuracy: float
+    penalty: float
+    seconds: float
+
+
+def share_terminal(lock: Any) -> None:
+    """Let the bars of several processes take turns: each of them calls this once, with one lock for all."""
+    if TQDM_IS_INSTALLED:
+        tqdm.set_lock(lock)
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, threads: int) -> Iterator[None]:
+    """Seed torch and fix its threads inside the block; leave the caller's generator and threads as they were.
+
+    Weights, end times and the order of batches all come from torch's generator, so no other needs a seed. On a
+    processor with a fixed number of threads, equal seeds then give equal numbers to the last bit.
+    """
+    threads_before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: LabelledImages,
+    *,
+    epochs: int,
+    batch_size: int,
+    terms: Sequence[PenaltyTerm],
+    evaluation_batch: Tensor,  # (batch, pixels)
+    progress: ProgressBar,
+) -> dict[str, tuple[float, ...]]:
+    """Train a classifier in place and follow it from epoch to epoch.
+
+    Args:
+        model: a classifier: images (batch, pixels) -> logits (batch, classes) and the solution.
+        optimizer: over the model's parameters.
+        images: training images; the test images are only looked at.
+        epochs, batch_size: passes through the training images, and images per update.
+        terms: what is added to the cross entropy.
+        evaluation_batch: the fixed images on which NFE is counted after each epoch. Shape (batch, pixels).
+        progress: how to show the progress.
+    Returns:
+        One value per epoch under each name: train_loss (nats), train_accuracy and test_accuracy (percent), nfe
+        (evaluations of one forward solve), penalty (weighted, dimensionless), training_seconds (cumulated), and
+        {name}_weight for each term.
+    Raises:
+        ModuleNotFoundError: tqdm is not installed.
+        TrainingDiverged: the loss or a penalty became infinite or NaN.
+        SolveFailed: a solve ended badly.
+    """
+    if not TQDM_IS_INSTALLED:
+        raise ModuleNotFoundError(
+            'the progress bar needs tqdm, which is not installed; run pip install "pyndereg[experiments]"'
+        )
+    rows: list[dict[str, float]] = []
+    seconds = 0.0
+    hidden = None if progress.shown is None else not progress.shown
+    with tqdm(total=epochs, desc=progress.title, position=progress.row, disable=hidden, unit="epoch") as bar:
+        for epoch in range(epochs):
+            summary = train_epoch(model, optimizer, images, batch_size=batch_size, terms=terms, epoch=epoch)
+            seconds += summary.seconds
+            row = {
+                "train_loss": summary.loss,
+                "train_accuracy": summary.accuracy,
+                "test_accuracy": accuracy(model, images.test_images, images.test_labels),
+                "nfe": float(solve_once(model, evaluation_batch).stats.nfe),
+                "penalty": summary.penalty,
+                "training_seconds": seconds,
+            } | {f"{term.name}_weight": term.weight(epoch) for term in terms}
+            rows.append(row)
+            bar.set_postfix_str(
+                f"test accuracy {row['test_accuracy']:.1f} %, loss {summary.loss:.3f}, NFE {row['nfe']:.0f}",
+                refresh=False,
+            )
+            bar.update()
+    return {name: tuple(row[name] for row in rows) for name in rows[0]}
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: LabelledImages,
+    *,
+    batch_size: int,
+    terms: Sequence[PenaltyTerm],
+    epoch: int,
+) -> EpochSummary:
+    """Pass once through the training images in random order, the last, smaller batch included."""
+    model.train()
+    count = len(images.train_labels)
+    order = torch.randperm(count).to(images.train_labels.device)
+    loss_sum = penalty_sum = 0.0
+    correct = 0
+    seconds = 0.0
+    for chosen in order.split(batch_size):
+        batch, labels = images.train_images[chosen], images.train_labels[chosen]
+        started = time.perf_counter()
+        logits, solution = model(batch)
+        loss = functional.cross_entropy(logits, labels)
+        penalty = weighted_penalty(solution.steps, terms, epoch).to(loss.device)
+        if not torch.isfinite(loss + penalty):
+            raise TrainingDiverged(
+                f"training diverged in epoch {epoch + 1}: the loss is {loss.item():g} and the penalty "
+                f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
+            )
+        optimizer.zero_grad()
+        (loss + penalty).backward()
+        optimizer.step()
+        seconds += time.perf_counter() - started
+        loss_sum += loss.item() * len(chosen)
+        penalty_sum += penalty.item() * len(chosen)
+        correct += int((logits.argmax(dim=1) == labels).sum())
+    return EpochSummary(loss_sum / count, 100.0 * correct / count, penalty_sum / count, seconds)
+
+
+def weighted_penalty(steps: StepRecord, terms: Sequence[PenaltyTerm], epoch: int) -> Tensor:
+    """Sum over the terms of weight(epoch) * estimate(steps). Shape (), dimensionless; zero where there are no terms."""
+    total = torch.zeros((), dtype=steps.scaled_error.dtype, device=steps.scaled_error.device)
+    for term in terms:
+        total = total + term.weight(epoch) * term.estimate(steps)
+    return total
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Percent of images whose largest logit is that of their label; leaves the model in evaluation mode."""
+    model.eval()
+    logits, _ = model(images)
+    return 100.0 * (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+@torch.no_grad()
+def solve_once(model: nn.Module, batch: Tensor) -> Solution:
+    """The solution of one forward solve in evaluation mode, without a gradient."""
+    model.eval()
+    _, solution = model(batch)
+    return solution
+
+
+def trace(steps: StepRecord) -> StepTrace:
+    """The steps of a solve as plain numbers, for a run record."""
+    return StepTrace(
+        t=tuple(steps.t.tolist()),
+        dt=tuple(steps.dt.tolist()),
+        scaled_error=tuple(steps.scaled_error.tolist()),
+        stiffness=tuple(steps.stiffness.tolist()),
+    )
+
+
+@torch.no_grad()
+def prediction_seconds(models: Sequence[nn.Module], batch: Tensor, *, repeats: int) -> list[float]:
+    """Median time of one prediction by each model, one model at a time.
+
+    Every repeat goes through all models, so that a machine that slows down or speeds up meanwhile does so for all.
+
+    Args:
+        models: classifiers to compare.
+        batch: images to predict. Shape (batch, pixels).
+        repeats: predictions by each model, after one that is not counted.
+    Returns:
+        Seconds per batch, one for each model.
+    """
+    for model in models:
+        model.eval()
+        model(batch)
+    durations: list[list[float]] = [[] for _ in models]
+    for _ in range(repeats):
+        for model, found in zip(models, durations, strict=True):
+            _wait_for(batch.device)
+            started = time.perf_counter()
+            model(batch)
+            _wait_for(batch.device)
+            found.append(time.perf_counter() - started)
+    return [statistics.median(found) for found in durations]
+
+
+def _wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked for; a processor always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,171 @@
+"""The classifier of digits, trained for real on a few epochs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pyndereg.experiments import digits_ode
+from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.digits_ode import (
+    ERROR_ESTIMATES,
+    STIFFNESS_ESTIMATES,
+    ODEClassifier,
+    check_device,
+    penalty_terms,
+    record_name,
+    train_classifier,
+)
+from pyndereg.experiments.train import ProgressBar
+from pyndereg.ivp import StepRecord
+from pyndereg.results import RunRecord
+
+QUIET = ProgressBar("", shown=False)
+QUICK = DigitsODEConfig(epochs=1, rtol=1e-4, atol=1e-4, hidden=32)
+STEPS = StepRecord(
+    t=torch.tensor([0.0, 0.25]),
+    dt=torch.tensor([0.25, 0.75]),
+    scaled_error=torch.tensor([0.4, 0.2]),
+    stiffness=torch.tensor([3.0, 0.5]),
+)
+
+
+def record_of(config) -> RunRecord:
+    return train_classifier(config, progress=QUIET)[1]
+
+
+def without_times(record):
+    return {name: values for name, values in record.curves.items() if name != "training_seconds"}
+
+
+def test_the_vector_field_is_two_tanh_layers_that_see_the_time():
+    model = ODEClassifier(QUICK)
+    shapes = sorted(tuple(value.shape) for value in model.node.field.parameters())
+    assert shapes == sorted([(32, 64), (32,), (32,), (64, 32), (64,), (64,)])
+    field = model.node.field
+    x, t = torch.rand(5, 64, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+    first, second = field.hidden_layer, field.output_layer
+    hidden = torch.tanh(x @ first.weight.T + t * first.time_weight + first.bias)
+    expected = torch.tanh(hidden @ second.weight.T + t * second.time_weight + second.bias)
+    torch.testing.assert_close(field(t, x), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_equal_seeds_give_equal_curves_and_steps_to_the_last_bit():
+    config = replace(QUICK, regularizer="both", steer=True, seed=4)
+    torch.manual_seed(1)
+    one = record_of(config)
+    torch.manual_seed(2)
+    other = record_of(config)
+    assert without_times(one) == without_times(other)
+    assert (one.steps_before, one.steps_after) == (other.steps_before, other.steps_after)
+
+
+def test_another_seed_starts_from_other_weights_but_the_same_images():
+    one, other = record_of(QUICK), record_of(replace(QUICK, seed=1))
+    assert one.steps_before != other.steps_before
+    assert one.config["split_seed"] == other.config["split_seed"]
+
+
+def test_a_record_holds_the_configuration_that_gives_the_same_run():
+    record = record_of(replace(QUICK, regularizer="error", seed=2))
+    assert DigitsODEConfig.from_json(record.config) == replace(QUICK, regularizer="error", seed=2)
+    assert (record.experiment, record.seed, record.device) == ("digits-ode", 2, "cpu")
+    assert set(record.versions) == {"pyndereg", "torch", "numpy", "python"}
+
+
+def test_final_metrics_are_the_last_values_of_the_curves_and_the_steps_cover_the_interval():
+    record = record_of(replace(QUICK, epochs=2))
+    for name in ("nfe", "test_accuracy", "training_seconds"):
+        assert record.metrics[name] == record.curves[name][-1]
+    for trace in (record.steps_before, record.steps_after):
+        assert trace.t[0] == 0.0
+        assert sum(trace.dt) == pytest.approx(1.0, abs=1e-12)
+        assert max(trace.scaled_error) <= 1.0
+    # Tsit5 reuses its last stage: 6 evaluations per attempted step, one at the start, one for the first step's length.
+    assert (record.metrics["nfe"] - 2) % 6 == 0
+
+
+def test_a_model_learns_to_read_digits():
+    record = record_of(replace(QUICK, epochs=4))
+    assert record.curves["train_loss"][-1] < 0.5 * record.curves["train_loss"][0]
+    assert record.metrics["test_accuracy"] > 85.0
+
+
+def test_a_model_regularized_by_its_errors_needs_fewer_evaluations_than_a_plain_one():
+    plain = record_of(DigitsODEConfig(epochs=3))
+    regularized = record_of(DigitsODEConfig(epochs=3, regularizer="error", error_weight=(200.0, 100.0)))
+    assert regularized.steps_before == plain.steps_before
+    assert regularized.metrics["nfe"] <= 0.8 * plain.metrics["nfe"]
+
+
+def test_a_model_regularized_by_stiffness_becomes_less_stiff_than_a_plain_one():
+    plain = record_of(DigitsODEConfig(epochs=3))
+    regularized = record_of(DigitsODEConfig(epochs=3, regularizer="stiffness"))
+    assert max(regularized.steps_after.stiffness) < 0.8 * max(plain.steps_after.stiffness)
+
+
+def test_the_two_gradients_train_alike():
+    backprop, discrete = record_of(QUICK), record_of(replace(QUICK, gradient="discrete"))
+    assert backprop.curves["train_loss"] == pytest.approx(discrete.curves["train_loss"], rel=1e-9)
+
+
+def test_sampled_end_times_change_training_but_not_the_evaluation_interval():
+    plain, sampled = record_of(QUICK), record_of(replace(QUICK, steer=True))
+    assert sampled.steps_before == plain.steps_before
+    assert sampled.curves["train_loss"] != plain.curves["train_loss"]
+    assert sum(sampled.steps_after.dt) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [{"precision": "float32"}, {"optimizer": "adam", "learning_rate": 3e-3}])
+def test_the_other_choices_train_too(values):
+    record = record_of(replace(QUICK, **values))
+    assert record.metrics["test_accuracy"] > 40.0
+
+
+def test_the_precision_is_that_of_weights_and_states():
+    for precision, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+        model = ODEClassifier(replace(QUICK, precision=precision))
+        assert {value.dtype for value in model.parameters()} == {dtype}
+        logits, solution = model(torch.rand(2, 64, dtype=dtype))
+        assert logits.dtype == solution.y1.dtype == dtype
+
+
+def test_the_regularizer_chooses_the_terms_and_their_weights_decay_from_start_to_stop():
+    names = {
+        regularizer: [term.name for term in penalty_terms(replace(QUICK, regularizer=regularizer))]
+        for regularizer in ("none", "error", "stiffness", "both")
+    }
+    assert names == {"none": [], "error": ["error"], "stiffness": ["stiffness"], "both": ["error", "stiffness"]}
+    (term,) = penalty_terms(replace(QUICK, regularizer="error", error_weight=(80.0, 5.0), epochs=4))
+    assert [term.weight(epoch) for epoch in range(5)] == pytest.approx([80.0, 40.0, 20.0, 10.0, 5.0])
+
+
+def test_the_estimates_are_those_of_the_published_code_or_of_the_paper():
+    error = 0.4 * 0.25 + 0.2 * 0.75
+    assert ERROR_ESTIMATES["code"](STEPS).item() == pytest.approx(error / 3)  # two steps and the start
+    assert ERROR_ESTIMATES["paper"](STEPS).item() == pytest.approx(error)
+    assert STIFFNESS_ESTIMATES["code"](STEPS).item() == pytest.approx(3.0 / 3.5068)
+    assert STIFFNESS_ESTIMATES["paper"](STEPS).item() == pytest.approx(3.0 * 0.25 + 0.5 * 0.75)
+
+
+def test_a_finished_run_has_its_prediction_time(monkeypatch):
+    monkeypatch.setattr(digits_ode, "PREDICTION_REPEATS", 2)
+    record = digits_ode.run(QUICK, progress=QUIET)
+    assert record.metrics["prediction_seconds"] > 0.0
+    assert set(record.metrics) == {"test_accuracy", "nfe", "training_seconds", "prediction_seconds"}
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_named(name):
+    with pytest.raises(ValueError, match=f"device is '{name}', which cannot be used .*; pass cpu"):
+        check_device(name)
+
+
+def test_a_method_without_an_error_estimate_cannot_be_regularized_by_it():
+    with pytest.raises(ValueError, match="no stiffness estimate"):
+        record_of(replace(QUICK, regularizer="stiffness", method="bs3"))
+
+
+def test_a_record_is_named_after_its_run():
+    assert record_name(QUICK) == "digits-ode-none-seed0.json"
+    assert record_name(replace(QUICK, regularizer="both", steer=True, seed=7)) == "digits-ode-both-steer-seed7.json"

@@ -1,0 +1,19 @@
+"""What every test runs under: one thread, a fixed seed, the same examples of every property."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+# The contract's assertions explain themselves like those of a test module.
+pytest.register_assert_rewrite("tests.engines.contract")
+
+# Small problems gain nothing from threads, and the sums of one thread are repeatable.
+torch.set_num_threads(1)
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=40)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    torch.manual_seed(20)

@@ -39,7 +39,7 @@ class DigitsODEConfig:
     seed: int = field(
         default=0, metadata=_about("seed of the weights, the order of the batches and the sampled end times", least=0)
     )
-    epochs: int = field(default=50, metadata=_about("passes through the training images", least=1))
+    epochs: int = field(default=40, metadata=_about("passes through the training images", least=1))
     # The paper's 512 images would be a third of these data: too few updates per epoch.
     batch_size: int = field(default=128, metadata=_about("images per update", least=1))
     hidden: int = field(default=100, metadata=_about("width of the vector field's hidden layer", least=1))
@@ -94,7 +94,10 @@ class DigitsODEConfig:
             TypeError: a field is unknown or has the wrong type.
             ValueError: a value is outside its bounds.
         """
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields_of_run: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields_of_run)
 
 
 def json_values(config: Any) -> dict[str, Any]:

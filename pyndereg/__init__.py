@@ -1,4 +1,4 @@
-"""Differential equations in PyTorch that keep what their solver knows: its local errors and stiffness, differentiable."""
+"""Differential equations in PyTorch that keep what their solver knows, differentiable: local errors and stiffness."""
 
 from pyndereg import functional, regularizers
 from pyndereg.ivp import (

@@ -36,7 +36,7 @@ def odesolve_backprop(
     params: Iterable[Tensor] = (),
     *,
     saveat: SaveAt | Sequence[float] | Tensor | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> ODEResult:
     """Solve dy/dt = f(t, y), with the gradient by the graph of every accepted stage, which is kept.
 
@@ -62,7 +62,7 @@ def odesolve_discrete_adjoint(
     *,
     checkpoints: int | None = None,
     saveat: SaveAt | Sequence[float] | Tensor | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> ODEResult:
     """Solve dy/dt = f(t, y), with the gradient by replaying accepted steps in reverse.
 

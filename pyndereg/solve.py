@@ -21,7 +21,7 @@ def solve(
     gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
     engine: str = "embedded",
     raise_on_failure: bool = True,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> Solution:
     """Solve an initial value problem.
 
@@ -38,8 +38,8 @@ def solve(
             positive, in the problem's time units.
         adaptive: False takes steps of length `dt` with an adaptive method.
         max_steps: limit on attempted steps.
-        stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening], or
-            `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
+        stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening],
+            or `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
 
     Returns:
         The solution with its states, its differentiable record of steps and true counts.
@@ -53,7 +53,9 @@ def solve(
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise TypeError(f"unknown option {name!r}; {hint}choose from {', '.join((*names, 'engine', 'raise_on_failure'))}")
+            raise TypeError(
+                f"unknown option {name!r}; {hint}choose from {', '.join((*names, 'engine', 'raise_on_failure'))}"
+            )
     if not isinstance(problem, ODEProblem):
         raise TypeError(f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1)")
     checked = SolveOptions(

@@ -7,7 +7,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pyndereg.ivp import Backprop, DiscreteAdjoint, ODEProblem, SaveAt, Solution, SolveOptions, State, Statistics, StepRecord
+from pyndereg.ivp import (
+    Backprop,
+    DiscreteAdjoint,
+    ODEProblem,
+    SaveAt,
+    Solution,
+    SolveOptions,
+    State,
+    Statistics,
+    StepRecord,
+)
 from pyndereg.solver.adjoints import DifferentiableSolve, Solve
 from pyndereg.solver.control import Controller, FixedStep, PIController, Schedule, first_step
 from pyndereg.solver.field import Field
@@ -40,7 +50,9 @@ class EmbeddedEngine:
             stats=Statistics(nfe=run.nfe, accepted=len(result.t), rejected=result.rejected),
             status=result.status,
             t_reached=result.t_reached,
-            interpolate=_dense(problem, tableau, run) if run.nodes.numel() else _ReplayedDense(problem, options, result),
+            interpolate=_dense(problem, tableau, run)
+            if run.nodes.numel()
+            else _ReplayedDense(problem, options, result),
         )
 
 
@@ -68,9 +80,7 @@ def _controller(options: SolveOptions, tableau: Tableau) -> Controller:
     return FixedStep(float(options.dt))
 
 
-def _run(
-    problem: ODEProblem, options: SolveOptions, tableau: Tableau, t1: float, controller: Controller
-) -> _Run:
+def _run(problem: ODEProblem, options: SolveOptions, tableau: Tableau, t1: float, controller: Controller) -> _Run:
     """Solve up to t1, differentiably if anything asks for a gradient."""
     layout, params, f = problem.layout, problem.parameters, Field(problem)
     t0, end = problem.interval
@@ -199,8 +209,8 @@ class _ReplayedDense:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         if self._current_versions() != self._versions:
             raise RuntimeError(
-                "y0 or a parameter of f was changed since the solve, so its steps cannot be replayed; call the solution "
-                "before the change, or solve with SaveAt(dense=True)"
+                "y0 or a parameter of f was changed since the solve, so its steps cannot be replayed; call the "
+                "solution before the change, or solve with SaveAt(dense=True)"
             )
         options = replace(self.options, saveat=SaveAt(dense=True), max_steps=len(self.march.dt))
         schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))

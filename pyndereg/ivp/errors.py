@@ -9,8 +9,8 @@ class SolveFailed(RuntimeError):
 
     Attributes:
         status: how it ended.
-        solution: everything up to the last accepted step: `solution.t`, `solution.y`, `solution.steps`, `solution.stats`;
-            `solution.y1` is the last accepted state.
+        solution: everything up to the last accepted step: `solution.t`, `solution.y`, `solution.steps`,
+            `solution.stats`; `solution.y1` is the last accepted state.
     """
 
     def __init__(self, status: Status, solution: Solution) -> None:

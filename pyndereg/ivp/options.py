@@ -1,5 +1,6 @@
 """How a problem is to be solved: choices as values."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ class SaveAt:
     """What a solution keeps besides its final state.
 
     Args:
-        times: times to save at, by the method's interpolant; strictly monotone in the direction of integration and inside
-            [t0, t1], ends included. Shape (times,), in the problem's time units. None: not by times.
+        times: times to save at, by the method's interpolant; strictly monotone in the direction of integration and
+            inside [t0, t1], ends included. Shape (times,), in the problem's time units. None: not by times.
         every_step: save t0 and the end of every accepted step. Not together with `times`.
         dense: keep the stages of every accepted step, so that `solution(t)` costs no further evaluations.
 
@@ -49,11 +50,13 @@ class SaveAt:
         direction = math.copysign(1.0, t1 - t0)
         for t in times:
             if not min(t0, t1) <= t <= max(t0, t1):
-                raise ValueError(f"save time {t} lies outside [t0, t1] = [{t0}, {t1}]; move it inside or extend the interval")
-        for earlier, later in zip(times, times[1:], strict=False):
+                raise ValueError(
+                    f"save time {t} lies outside [t0, t1] = [{t0}, {t1}]; move it inside or extend the interval"
+                )
+        for earlier, later in itertools.pairwise(times):
             if direction * (later - earlier) <= 0:
                 raise ValueError(
-                    f"save times go from {earlier} to {later}; sort them strictly from t0={t0} to t1={t1} without repeats"
+                    f"save times go from {earlier} to {later}; sort them from t0={t0} to t1={t1}, without repeats"
                 )
         return times
 

@@ -16,8 +16,10 @@ def check_time(t: object, name: str) -> Time:
     """Return `t` if it can be an end of the interval: a finite number, or a real tensor with one element."""
     if isinstance(t, Tensor):
         if t.numel() != 1 or not t.is_floating_point():
-            raise ValueError(f"{name} is a tensor of shape {tuple(t.shape)} and {t.dtype}; pass a number or a real scalar")
-    elif isinstance(t, bool) or not isinstance(t, int | float) and not hasattr(t, "__float__"):
+            raise ValueError(
+                f"{name} is a tensor of shape {tuple(t.shape)} and {t.dtype}; pass a number or a real scalar"
+            )
+    elif isinstance(t, bool) or (not isinstance(t, int | float) and not hasattr(t, "__float__")):
         raise TypeError(f"{name} is a {type(t).__name__}; pass a number or a scalar tensor")
     value = float(t.detach()) if isinstance(t, Tensor) else float(t)  # type: ignore[arg-type]
     if not math.isfinite(value):

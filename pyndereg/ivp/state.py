@@ -1,6 +1,7 @@
 """The state of a problem: one tensor of any shape, or a tuple of tensors."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class StateLayout:
         return tuple(part.reshape(vector.shape[:-1] + shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
-def check_state(y: object, name: str) -> State:
+def check_state(y: Any, name: str) -> State:
     """Return `y` if it can be the state of a problem.
 
     Raises:

@@ -7,9 +7,17 @@ class Status(Enum):
     """How a solve ended; the value is a sentence that says what it means and what can be done."""
 
     SUCCESS = "the end of the interval was reached"
-    MAX_STEPS = "the limit on attempted steps was reached before the end of the interval: raise max_steps, loosen the tolerances, or use a method for stiff equations"
-    STEP_UNDERFLOW = "the step that the tolerances ask for is too short to advance time in floating point: loosen the tolerances, use float64, or check f for jumps and singularities"
-    NON_FINITE = "f or the state became NaN or infinite: check f where it says, bound its output, or start from a smaller state"
+    MAX_STEPS = (
+        "the limit on attempted steps was reached before the end of the interval: raise max_steps, loosen the "
+        "tolerances, or use a method for stiff equations"
+    )
+    STEP_UNDERFLOW = (
+        "the step that the tolerances ask for is too short to advance time in floating point: loosen the tolerances, "
+        "use float64, or check f for jumps and singularities"
+    )
+    NON_FINITE = (
+        "f or the state became NaN or infinite: check f where it says, bound its output, or start from a smaller state"
+    )
 
     @property
     def succeeded(self) -> bool:

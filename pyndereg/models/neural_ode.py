@@ -39,7 +39,7 @@ class NeuralODE(nn.Module):
         gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
         engine: str = "embedded",
         end_time_sampling: EndTimeSampling | None = None,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> None:
         super().__init__()
         if not isinstance(field, nn.Module):
@@ -53,7 +53,14 @@ class NeuralODE(nn.Module):
         self.t0, self.t1 = float(t0), float(t1)
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
-        self.options = dict(method=method, rtol=rtol, atol=atol, gradient=gradient, engine=engine, **options)
+        self.options: dict[str, Any] = {
+            "method": method,
+            "rtol": rtol,
+            "atol": atol,
+            "gradient": gradient,
+            "engine": engine,
+            **options,
+        }
 
     def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
         """Solve from a batch of initial states.

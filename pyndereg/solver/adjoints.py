@@ -35,8 +35,8 @@ class DifferentiableSolve(torch.autograd.Function):
     """The solution of an initial value problem as a function of its initial state, times and parameters.
 
     Inputs: a `Solve`; y0 (size,), t0 and t1 (), and the parameters, any shapes.
-    Outputs: y1 (size,), saved states (times, size), scaled errors (steps,), stiffness (steps,), and for dense output the
-    states (steps, size) and slopes (steps, nodes, size), else two empty tensors.
+    Outputs: y1 (size,), saved states (times, size), scaled errors (steps,), stiffness (steps,), and for dense output
+    the states (steps, size) and slopes (steps, nodes, size), else two empty tensors.
     """
 
     @staticmethod
@@ -97,7 +97,9 @@ class DifferentiableSolve(torch.autograd.Function):
             y = y + saved[0]
         times = [
             gradient.to(like).reshape(like.shape) if needed else None
-            for gradient, like, needed in zip((sweep.t0, sweep.t1), ctx.like_times, ctx.needs_input_grad[2:4], strict=True)
+            for gradient, like, needed in zip(
+                (sweep.t0, sweep.t1), ctx.like_times, ctx.needs_input_grad[2:4], strict=True
+            )
         ]
         return None, y if ctx.needs_input_grad[1] else None, *times, *sweep.gradients
 

@@ -13,13 +13,12 @@ from pyndereg.solver.tableau import Tableau
 
 
 class Controller(Protocol):
-    """Decides on steps from their scaled errors. A value: its methods return the controller of the next step.
+    """Decides on steps from their scaled errors. A value: its methods return the controller of the next step."""
 
-    Attributes:
-        adaptive: whether it needs the error at all; if not, no host synchronisation takes place.
-    """
-
-    adaptive: bool
+    @property
+    def adaptive(self) -> bool:
+        """Whether it needs the error at all; if not, no host synchronisation takes place."""
+        ...
 
     def accepts(self, scaled_error: float) -> bool:
         """Whether a step with this error is acceptable."""
@@ -38,12 +37,13 @@ class Controller(Protocol):
 class PIController:
     """Proportional-integral control with the constants of OrdinaryDiffEq 7.
 
-    With the error E of this step and that of the last accepted one, E': q = E^beta1 / E'^beta2 / gamma, kept within
+    With the error E of this step and that of the last accepted one, E': q = E^beta1 / (E'^beta2 gamma), kept within
     [1/qmax, 1/qmin]; the next step is dt/q. A rejected step is tried again with dt / min(1/qmin, E^beta1 / gamma).
     Until a step was accepted, growth is capped by `qmax_first` in place of `qmax`: the automatic first step is only a
     guess. A step whose error is not finite is tried again with the shortest factor, qmin.
 
-    Source: [@hairer1996solving] section IV.2; [@soderlind2003digital]; constants of [@rackauckas2017differentialequations].
+    Source: [@hairer1996solving] section IV.2, [@soderlind2003digital]; constants of
+    [@rackauckas2017differentialequations].
     """
 
     beta1: float
@@ -73,7 +73,8 @@ class PIController:
         if scaled_error == 0:
             q = 1 / qmax
         else:
-            q = scaled_error**self.beta1 / self.last_error**self.beta2 / self.gamma
+            # One division: so OrdinaryDiffEq's compiled code rounds it.
+            q = scaled_error**self.beta1 / (self.last_error**self.beta2 * self.gamma)
             q = min(max(q, 1 / qmax), 1 / self.qmin)
         return dt / q, replace(self, last_error=max(scaled_error, self.error_floor), first=False)
 
@@ -159,12 +160,12 @@ def first_step(
     direction = math.copysign(1.0, t1 - t0)
     longest = abs(t1 - t0)
     shortest = math.nextafter(max(math.ulp(t0), 0.0), math.inf)
-    scale = y0.abs() * rtol + atol
+    scale = torch.add(y0.new_full((), atol), y0.abs(), alpha=rtol)
     size, speed = torch.stack([rms(y0 / scale), rms(slope0 / scale)]).tolist()
     if not math.isfinite(speed):
         return math.nan
     small = max(shortest, 1e-6)
-    trial = small if size < 1e-5 or speed < 1e-5 else 0.01 * (size / speed)
+    trial = small if size < 1e-5 or speed < 1e-5 else size / speed / 100
     trial = min(trial, longest)
     t_trial = torch.full((), t0 + direction * trial, dtype=y0.dtype, device=y0.device)
     slope1 = slope(t_trial, torch.add(y0, slope0, alpha=direction * trial))
@@ -175,5 +176,5 @@ def first_step(
     if not math.isfinite(curvature):
         return max(shortest, trial * 1e-3)
     steepest = max(speed, curvature)
-    guess = max(small, trial * 1e-3) if steepest <= 1e-15 else 10 ** (-(2 + math.log10(steepest)) / order)
+    guess = max(small, trial * 1e-3) if steepest <= 1e-15 else 10.0 ** (-(2 + math.log10(steepest)) / order)
     return max(shortest, min(100 * trial, guess, longest))

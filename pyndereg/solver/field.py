@@ -44,7 +44,7 @@ class Field:
             self._refuse(slope, self._shape)
         return slope
 
-    def _checked_tuple(self, slope: Any) -> State:  # noqa: ANN401
+    def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):
             found = f"a tuple of {len(slope)}" if isinstance(slope, tuple) else f"a {type(slope).__name__}"
             raise TypeError(f"f returned {found}; return a tuple of {len(self._layout.shapes)} tensors, as in y0")
@@ -54,7 +54,7 @@ class Field:
                 self._refuse(part, shape)
         return slope
 
-    def _refuse(self, slope: Any, shape: torch.Size) -> None:  # noqa: ANN401
+    def _refuse(self, slope: Any, shape: torch.Size) -> None:
         expected = f"shape {tuple(shape)}, {self._layout.dtype} on {self._layout.device}, as y0 has"
         if not isinstance(slope, Tensor):
             raise TypeError(f"f returned a {type(slope).__name__}; return dy/dt as a tensor of {expected}")

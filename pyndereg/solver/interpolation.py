@@ -65,7 +65,7 @@ class DenseOutput:
     slopes: Tensor
 
     def __call__(self, t: Tensor) -> State:
-        """The state at times of any shape (float64, on the CPU), all within the solved interval. -> (*t.shape, *state)."""
+        """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
         ends = self.t.detach()
         low, high = min(ends[0].item(), ends[-1].item()), max(ends[0].item(), ends[-1].item())
         flat = t.reshape(-1)
@@ -79,4 +79,4 @@ class DenseOutput:
         weights = extension_weights(self.weights, (flat - self.t[index]) / dt, self.y)
         where = index.to(self.y.device)
         y = self.y[where] + torch.einsum("pn,pns->ps", weights * dt.to(weights)[:, None], self.slopes[where])
-        return self.layout.unflatten(y.reshape(t.shape + (self.layout.size,)))
+        return self.layout.unflatten(y.reshape((*t.shape, self.layout.size)))

@@ -1,9 +1,9 @@
 """The reverse of a solve: cotangents carried backwards through its accepted steps.
 
 With the step lengths frozen, a solve is a chain of steps y_n -> y_{n+1}, each a chain of nodes
-Y_j = y_n + dt sum_{i<j} a_ji k_i and slopes k_j = f(t + c_j dt, Y_j). Its reverse needs one vector-Jacobian product of f per
-node; all the rest is linear in the slopes, except the error and stiffness estimates, whose own small graphs are made
-afresh. The slope at the end of a step is that at the start of the next: its cotangent is handed from step to step.
+Y_j = y_n + dt sum_{i<j} a_ji k_i and slopes k_j = f(t + c_j dt, Y_j). Its reverse needs one vector-Jacobian product of
+f per node; all the rest is linear in the slopes, except the error and stiffness estimates, whose own small graphs are
+made afresh. The slope at the end of a step is that at the start of the next: its cotangent is handed from step to step.
 
 Derivation: [@hairer1993solving] section II.6 for the forward sums; the frozen step lengths are those of
 [@pal2021opening].

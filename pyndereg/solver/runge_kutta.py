@@ -1,9 +1,9 @@
 """One step of an explicit Runge–Kutta method, its error and its stiffness.
 
 A step of a method with s stages is described by its nodes: the points (t + c_j dt, Y_j) at which f is evaluated. Node 0
-is the start of the step; one node, `tableau.end`, is its end, with Y = y1; nodes after that belong to the interpolant and
-are evaluated only where a step is interpolated. The slope at the end of a step is the slope at the start of the next one,
-for every method: `first same as last` only says that the error estimate needs it at once.
+is the start of the step; one node, `tableau.end`, is its end, with Y = y1; nodes after that belong to the interpolant
+and are evaluated only where a step is interpolated. The slope at the end of a step is the slope at the start of the
+next one, for every method: `first same as last` only says that the error estimate needs it at once.
 """
 
 from collections.abc import Callable
@@ -68,8 +68,8 @@ def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> 
 
 
 def ordered_sum(slopes: Tensor, weights: Tensor) -> Tensor:
-    """sum_i w_i k_i, each product rounded, added from the first to the last. (nodes, size), (nodes,) -> (size,)."""
-    return (slopes * weights[:, None]).cumsum(0)[-1]
+    """sum_i w_i k_i, each product rounded, added from the first to the last. (nodes, size), (nodes, 1) -> (size,)."""
+    return (slopes * weights).cumsum(0)[-1]
 
 
 class Stage(NamedTuple):
@@ -123,10 +123,10 @@ class Step:
 
 
 class ExplicitRungeKutta:
-    """Steps of one method on one problem.
+    """Steps of one method on one problem; to be called without grad mode, which it enters where graphs are kept.
 
-    Slopes are gathered in one buffer, a row per node, so that every linear combination of them is one kernel. The buffer
-    holds the slopes of the latest step only.
+    Slopes are gathered in one buffer, a row per node, so that every linear combination of them is one kernel. The
+    buffer holds the slopes of the latest step only.
 
     Args:
         tableau: the method.
@@ -153,15 +153,22 @@ class ExplicitRungeKutta:
         with_time: bool = False,
     ) -> None:
         self.tableau, self.field, self.shape = tableau, field, shape
-        self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
+        self.rtol, self._stiffness = rtol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
+        self._atol = torch.full((), atol, dtype=dtype, device=device)
         self._ordered = dtype == torch.float64 and shape.numel() <= ORDERED_SIZE
         self._first_weight = float(tableau.nodes_a[1][0])
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
-        self._before = [self.slopes[:j].t() for j in range(nodes + 1)]
+        before = [self.slopes[: row.shape[0]] for row in self.coefficients.rows]
+        # One (slopes, weights) pair per node, in the form that its sum takes.
+        rows = self.coefficients.rows
+        if self._ordered:
+            self._sums = [(slopes, row[:, None]) for slopes, row in zip(before, rows, strict=True)]
+        else:
+            self._sums = [(slopes.t(), row) for slopes, row in zip(before, rows, strict=True)]
 
     def stage(self, t: Tensor, y: Tensor) -> Stage:
         """Evaluate f at a flat state."""
@@ -178,7 +185,7 @@ class ExplicitRungeKutta:
             t, dt: where it begins and its signed length, in the problem's time units.
             start: the stage at (t, y0).
         """
-        y0 = start.y.detach().view(-1)
+        y0 = start.y.view(-1)
         stages = [start]
         times = self.node_times(t, dt)
         self._keep(0, start)
@@ -199,7 +206,7 @@ class ExplicitRungeKutta:
         self._keep(0, stages[0])
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
-        y1 = self.node_state(self.tableau.end, y0, dt) if end is None else end.y.detach().view(-1)
+        y1 = self.node_state(self.tableau.end, y0, dt) if end is None else end.y.view(-1)
         step = Step(t, dt, y0, y1, stages, None)
         if end is not None:
             self.complete(step, end)
@@ -230,17 +237,17 @@ class ExplicitRungeKutta:
         assert self.coefficients.b_error is not None
         stages = slopes[: self.tableau.stages]
         if self._ordered:
-            estimate = ordered_sum(stages, self.coefficients.b_error) * dt
+            estimate = ordered_sum(stages, self.coefficients.b_error[:, None]) * dt
         else:
             estimate = stages.t() @ (self.coefficients.b_error * dt)
-        return scaled_error(estimate, y0, y1, self.rtol, self.atol)
+        return scaled_error(estimate, y0, y1, self.rtol, self._atol)
 
     def stiffness(self, step: Step) -> Tensor | None:
-        """Stiffness estimate of a step. Shape (), 1/time; None where the method has none."""
+        """Stiffness estimate of the latest step. Shape (), 1/time; None where the method has none."""
         if self.tableau.stiffness_stages is None:
             return None
-        p, q = (step.stages[i] for i in self.tableau.stiffness_stages)
-        return self.stiffness_of(p.slope.detach() - q.slope.detach(), p.y.detach() - q.y.detach())
+        p, q = self.tableau.stiffness_stages
+        return self._stiffness(self.slopes[p] - self.slopes[q], (step.stages[p].y - step.stages[q].y).view(-1))
 
     def stiffness_of(self, slopes: Tensor, states: Tensor) -> Tensor:
         """Stiffness estimate from differences of two stages' slopes and states, of one shape. -> ()."""
@@ -253,12 +260,12 @@ class ExplicitRungeKutta:
 
     def node_state(self, j: int, y0: Tensor, dt: float) -> Tensor:
         """Y_j = y0 + dt sum_i a_ji k_i from the slopes in the buffer. Shape (size,)."""
-        row = self.coefficients.rows[j]
+        slopes, weights = self._sums[j]
         if not self._ordered:
-            return torch.addmv(y0, self._before[row.shape[0]], row, alpha=dt)
+            return torch.addmv(y0, slopes, weights, alpha=dt)
         if j == 1:
             return (self.slopes[0] * (self._first_weight * dt)).add_(y0)
-        return ordered_sum(self.slopes[: row.shape[0]], row).mul_(dt).add_(y0)
+        return ordered_sum(slopes, weights).mul_(dt).add_(y0)
 
     def _node(self, j: int, t: Tensor, y: Tensor, given: Stage | None) -> Stage:
         stage = self.stage(t, y) if given is None else given
@@ -266,4 +273,4 @@ class ExplicitRungeKutta:
         return stage
 
     def _keep(self, j: int, stage: Stage) -> None:
-        self._shaped_rows[j].copy_(stage.slope.detach())
+        self._shaped_rows[j].copy_(stage.slope)

@@ -17,7 +17,7 @@ class Interpolant:
 
     Attributes:
         order: its order of convergence.
-        weights: coefficients of theta, theta^2, ... of every b_i. Shape (stages, degree); `stages` counts the extra ones.
+        weights: coefficients of theta, theta^2, ... of every b_i. Shape (stages, degree), the extra stages included.
         extra_c: nodes of the extra stages, which are evaluated only where a step is interpolated. The first one, where
             there are any, is the end of the step (its row is b), so that the next step can start with its slope.
         extra_a: their rows, each over all stages before it.

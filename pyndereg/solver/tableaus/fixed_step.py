@@ -8,7 +8,9 @@ from fractions import Fraction
 from pyndereg.solver.tableau import Tableau, fractions, hermite
 
 
-def _classical(name: str, order: int, c: tuple[str, ...], a: tuple[tuple[str, ...], ...], b: tuple[str, ...]) -> Tableau:
+def _classical(
+    name: str, order: int, c: tuple[str, ...], a: tuple[tuple[str, ...], ...], b: tuple[str, ...]
+) -> Tableau:
     weights: tuple[Fraction, ...] = fractions(*b)
     return Tableau(
         name=name,

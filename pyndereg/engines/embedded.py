@@ -125,7 +125,9 @@ def _run(problem: ODEProblem, options: SolveOptions, tableau: Tableau, t1: float
             max_steps=options.max_steps,
         )
 
-    solve = Solve(run=forward, method=lambda with_graph: method(with_graph=with_graph), keep=keep, params=params)
+    solve = Solve(
+        tableau=tableau, run=forward, method=lambda with_graph: method(with_graph=with_graph), keep=keep, params=params
+    )
     if with_grad:
         outputs = DifferentiableSolve.apply(solve, y0, *ends, *params)
     else:

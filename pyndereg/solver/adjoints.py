@@ -10,6 +10,7 @@ from torch import Tensor
 from pyndereg.solver.integration import Keep, SavedInStep, Trajectory
 from pyndereg.solver.reverse import ReverseSweep, StepCotangents
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+from pyndereg.solver.tableau import Tableau
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Solve:
     """A solve that is ready to run.
 
     Attributes:
+        tableau: the method's.
         run: the forward solve, from the flat initial state.
         method: makes a method for the backward pass; its argument says whether stages keep their graphs.
         keep: what the forward solve keeps.
@@ -24,6 +26,7 @@ class Solve:
         trajectory: what the forward solve left behind, once it ran.
     """
 
+    tableau: Tableau
     run: Callable[[Tensor], Trajectory]
     method: Callable[[bool], ExplicitRungeKutta]
     keep: Keep
@@ -44,7 +47,7 @@ class DifferentiableSolve(torch.autograd.Function):
         """Run the solve, and keep what its gradient needs."""
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
-        ctx.solve = Solve(solve.run, solve.method, solve.keep, solve.params)
+        ctx.solve = Solve(solve.tableau, solve.run, solve.method, solve.keep, solve.params)
         ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.like_times = [time.detach() for time in (t0, t1)]
@@ -55,7 +58,7 @@ class DifferentiableSolve(torch.autograd.Function):
             kept.extend(tensor for stage in step.stages for tensor in stage)
         # Through save_for_backward, so that a change in place is noticed, and graphs go as soon as they are used up.
         ctx.save_for_backward(y0, trajectory.y1, *params, *kept)
-        tableau = solve.method(False).tableau
+        tableau = solve.tableau
         estimates = ((trajectory.scaled_error, tableau.b_error), (trajectory.stiffness, tableau.stiffness_stages))
         ctx.mark_non_differentiable(*(estimate for estimate, source in estimates if source is None))
         return _outputs(trajectory)

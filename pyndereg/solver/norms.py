@@ -19,15 +19,25 @@ def rms(x: Tensor) -> Tensor:
     return (total / x.numel()).sqrt()
 
 
-def scaled_error(error: Tensor, y0: Tensor, y1: Tensor, rtol: float, atol: Tensor) -> Tensor:
+def scaled_error(
+    error: Tensor,
+    y0: Tensor,
+    y1: Tensor,
+    rtol: float,
+    atol: Tensor,
+    room: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Tensor:
     """Root-mean-square of the local error in units of the tolerance.
 
     Args:
         error: local error estimate of one step. Shape (size,), units of y.
         y0, y1: state at both ends of the step. Shape (size,), units of y.
         rtol, atol: relative (dimensionless) and absolute (units of y, shape ()) tolerance.
+        room: two tensors of the state's shape to work in, instead of fresh ones; only where no gradient is needed.
     Returns:
         Shape (), dimensionless, >= 0; the step is acceptable iff it is <= 1.
     Source: [@hairer1993solving] eq. (II.4.11); one norm over the whole batch, as in [@pal2021opening].
     """
-    return rms(error / torch.add(atol, torch.maximum(y0.abs(), y1.abs()), alpha=rtol))
+    a, b = room
+    scale = torch.add(atol, torch.maximum(torch.abs(y0, out=a), torch.abs(y1, out=b), out=a), alpha=rtol, out=a)
+    return rms(torch.div(error, scale, out=b))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyndereg.solver.combination import LinearCombination
 from pyndereg.solver.interpolation import extension_slopes, extension_weights
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 
@@ -70,7 +71,9 @@ class ReverseSweep:
         self._end = method.tableau.end
         self._states = torch.zeros_like(method.slopes[: self._end + 1])
         self._zeros = torch.zeros_like(method.slopes[0])
-        self._after = [self._states[i + 1 :].t() for i in range(self._end)]
+        columns = method.coefficients.columns
+        self._slopes = [LinearCombination(self._states[i + 1 :], columns[i]) for i in range(self._end)]
+        self._room = torch.empty_like(self._zeros)
         self.gradients = [torch.zeros_like(param) for param in self._params]
         self.t0 = self._zeros.new_zeros(())
         self.t1 = self._zeros.new_zeros(())
@@ -147,9 +150,11 @@ class ReverseSweep:
         return y0 + self._states[1:].sum(0), self._slope_cotangent(0, step.dt, slopes)
 
     def _slope_cotangent(self, i: int, dt: float, slopes: Tensor | None) -> Tensor:
-        """Cotangent of slope i: its own, and that of every node after it, which it enters with dt a_ji."""
-        base = self._zeros if slopes is None else slopes[i]
-        return torch.addmv(base, self._after[i], self._method.coefficients.columns[i], alpha=dt)
+        """Cotangent of slope i: its own, and that of every node after it, which it enters with dt a_ji.
+
+        Valid until the next call, which may use the same room.
+        """
+        return self._slopes[i](self._zeros if slopes is None else slopes[i], dt, out=self._room)
 
     def _pull(self, step: Step, i: int, cotangent: Tensor) -> Tensor | None:
         return self.stage(step.stages[i], self._method.coefficients.c[i], cotangent)
@@ -184,7 +189,7 @@ class ReverseSweep:
             pulled = self._pull(step, j, slopes[j])
             if pulled is None:
                 continue
-            row = self._method.coefficients.rows[j]
+            row = pulled.new_tensor(self._method.coefficients.rows[j])
             slopes[: row.shape[0]].addr_(row, pulled, alpha=step.dt)
             y0 = y0 + pulled
             if self._method.with_time:
@@ -205,7 +210,7 @@ class ReverseSweep:
         pair: dict[int, Tensor] = {}
         with torch.enable_grad():
             if outside.scaled_error is not None:
-                values.append(method.error(all_slopes, y0, y1, dt))
+                values.append(method.error_of(all_slopes, y0, y1, dt))
                 arriving.append(outside.scaled_error)
             if outside.stiffness is not None and method.tableau.stiffness_stages is not None:
                 p, q = method.tableau.stiffness_stages

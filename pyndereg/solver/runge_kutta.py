@@ -14,16 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyndereg.solver.combination import LinearCombination
 from pyndereg.solver.norms import scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
 
 FieldFunction = Callable[[Tensor, Tensor], Tensor]
-
-# Small float64 states are summed in OrdinaryDiffEq's order and rounding. The error estimates of high orders and tight
-# tolerances are differences that rounding can dominate, and through the controller it reaches the step lengths: this
-# keeps both sequences of steps comparable to many digits. Larger states, and float32, take one fused kernel instead.
-ORDERED_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -31,17 +27,16 @@ class Coefficients:
     """A tableau's numbers as tensors of one dtype on one device.
 
     Attributes:
-        rows: weights with which node j sums the slopes before it. `rows[j]` has shape (j,) up to the end node, and
-            (number of slopes before it,) after it.
+        rows: weights with which node j sums the slopes before it.
         columns: weights with which the nodes after node i, up to the end of the step, use slope i: the transpose of
-            `rows`. `columns[i]` has shape (end - i,).
+            `rows`. `columns[i]` has length end - i.
         c: nodes. Shape (nodes,).
         b_error: weights of the error estimate. Shape (stages,), or None.
         weights: interpolant. Shape (nodes, degree), in float64 on the CPU, where they are evaluated.
     """
 
-    rows: tuple[Tensor, ...]
-    columns: tuple[Tensor, ...]
+    rows: tuple[tuple[float, ...], ...]
+    columns: tuple[tuple[float, ...], ...]
     c: Tensor
     b_error: Tensor | None
     weights: Tensor
@@ -55,21 +50,15 @@ def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> 
         return torch.tensor(numbers, dtype=torch.float64).to(device=device, dtype=dtype)
 
     with torch.inference_mode(False):
-        rows = [[float(entry) for entry in row] for row in tableau.nodes_a]
+        rows = tuple(tuple(float(entry) for entry in row) for row in tableau.nodes_a)
         end = tableau.end
-        columns = [[rows[j][i] for j in range(i + 1, end + 1)] for i in range(end)]
         return Coefficients(
-            rows=tuple(tensor(row) for row in rows),
-            columns=tuple(tensor(column) for column in columns),
+            rows=rows,
+            columns=tuple(tuple(rows[j][i] for j in range(i + 1, end + 1)) for i in range(end)),
             c=tensor([float(node) for node in tableau.nodes_c]),
             b_error=None if tableau.b_error is None else tensor([float(entry) for entry in tableau.b_error]),
             weights=torch.tensor([[float(x) for x in row] for row in tableau.interpolant.weights], dtype=torch.float64),
         )
-
-
-def ordered_sum(slopes: Tensor, weights: Tensor) -> Tensor:
-    """sum_i w_i k_i, each product rounded, added from the first to the last. (nodes, size), (nodes, 1) -> (size,)."""
-    return (slopes * weights).cumsum(0)[-1]
 
 
 class Stage(NamedTuple):
@@ -156,23 +145,25 @@ class ExplicitRungeKutta:
         self.rtol, self._stiffness = rtol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
+        self._is_flat = len(shape) == 1
         self._atol = torch.full((), atol, dtype=dtype, device=device)
-        self._ordered = dtype == torch.float64 and shape.numel() <= ORDERED_SIZE
-        self._first_weight = float(tableau.nodes_a[1][0])
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
-        before = [self.slopes[: row.shape[0]] for row in self.coefficients.rows]
-        # One (slopes, weights) pair per node, in the form that its sum takes.
-        rows = self.coefficients.rows
-        if self._ordered:
-            self._sums = [(slopes, row[:, None]) for slopes, row in zip(before, rows, strict=True)]
-        else:
-            self._sums = [(slopes.t(), row) for slopes, row in zip(before, rows, strict=True)]
+        self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
+        self._error: LinearCombination | None = None
+        if tableau.b_error is not None:
+            self._error = LinearCombination(self.slopes, [float(weight) for weight in tableau.b_error])
+            self._zeros = torch.zeros_like(self.slopes[0])
+            self._room = (torch.empty_like(self._zeros), torch.empty_like(self._zeros), torch.empty_like(self._zeros))
 
     def stage(self, t: Tensor, y: Tensor) -> Stage:
         """Evaluate f at a flat state."""
-        return evaluate(self.field, t, y.view(self.shape), self.with_graph, self.with_time)
+        if not self._is_flat:
+            y = y.view(self.shape)
+        if not self.with_graph:
+            return Stage(t, y, self.field(t, y))
+        return evaluate(self.field, t, y, with_graph=True, with_time=self.with_time)
 
     def start(self, t: float, y: Tensor) -> Stage:
         """The stage that a step from (t, y) starts with."""
@@ -185,7 +176,7 @@ class ExplicitRungeKutta:
             t, dt: where it begins and its signed length, in the problem's time units.
             start: the stage at (t, y0).
         """
-        y0 = start.y.view(-1)
+        y0 = start.y if self._is_flat else start.y.view(-1)
         stages = [start]
         times = self.node_times(t, dt)
         self._keep(0, start)
@@ -195,8 +186,9 @@ class ExplicitRungeKutta:
         error = None
         if self.tableau.first_same_as_last:
             stages.append(self._node(self.tableau.end, times[self.tableau.end], y1, None))
-        if self.coefficients.b_error is not None:
-            error = self.error(self.slopes, y0, y1, dt)
+        if self._error is not None:
+            estimate = self._error(self._zeros, dt, out=self._room[0])
+            error = scaled_error(estimate, y0, y1, self.rtol, self._atol, room=self._room[1:])
         return Step(t, dt, y0, y1, stages, error)
 
     def replay(self, t: float, dt: float, y0: Tensor, end: Stage | None) -> Step:
@@ -232,14 +224,10 @@ class ExplicitRungeKutta:
         for j, stage in enumerate(step.stages):
             self._keep(j, stage)
 
-    def error(self, slopes: Tensor, y0: Tensor, y1: Tensor, dt: float | Tensor) -> Tensor:
-        """Norm of the error estimate in units of the tolerance. slopes (nodes, size), y0 and y1 (size,) -> ()."""
+    def error_of(self, slopes: Tensor, y0: Tensor, y1: Tensor, dt: Tensor) -> Tensor:
+        """Scaled error as a differentiable function. slopes (nodes, size), y0 and y1 (size,), dt () -> ()."""
         assert self.coefficients.b_error is not None
-        stages = slopes[: self.tableau.stages]
-        if self._ordered:
-            estimate = ordered_sum(stages, self.coefficients.b_error[:, None]) * dt
-        else:
-            estimate = stages.t() @ (self.coefficients.b_error * dt)
+        estimate = slopes[: self.tableau.stages].t() @ (self.coefficients.b_error * dt)
         return scaled_error(estimate, y0, y1, self.rtol, self._atol)
 
     def stiffness(self, step: Step) -> Tensor | None:
@@ -260,12 +248,7 @@ class ExplicitRungeKutta:
 
     def node_state(self, j: int, y0: Tensor, dt: float) -> Tensor:
         """Y_j = y0 + dt sum_i a_ji k_i from the slopes in the buffer. Shape (size,)."""
-        slopes, weights = self._sums[j]
-        if not self._ordered:
-            return torch.addmv(y0, slopes, weights, alpha=dt)
-        if j == 1:
-            return (self.slopes[0] * (self._first_weight * dt)).add_(y0)
-        return ordered_sum(slopes, weights).mul_(dt).add_(y0)
+        return self._nodes[j](y0, dt)
 
     def _node(self, j: int, t: Tensor, y: Tensor, given: Stage | None) -> Stage:
         stage = self.stage(t, y) if given is None else given

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 Coefficient = float | Fraction
 Row = tuple[Coefficient, ...]
@@ -29,7 +30,7 @@ class Interpolant:
     extra_a: tuple[Row, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: a tableau is made once
 class Tableau:
     """An explicit Runge–Kutta method: k_i = f(t + c_i dt, y + dt sum_j a_ij k_j), y1 = y + dt sum_i b_i k_i.
 
@@ -90,22 +91,22 @@ class Tableau:
         """Number of stages of a step, the interpolant's extra ones not counted."""
         return len(self.b)
 
-    @property
+    @cached_property
     def first_same_as_last(self) -> bool:
         """Whether the last stage is the slope at the end of the step."""
         return self.c[-1] == 1 and self.a[-1] == self.b[:-1] and self.b[-1] == 0
 
-    @property
+    @cached_property
     def end(self) -> int:
         """Index of the node that is the end of the step: the last stage, or the one after it."""
         return self.stages - 1 if self.first_same_as_last else self.stages
 
-    @property
+    @cached_property
     def nodes_a(self) -> tuple[Row, ...]:
         """Rows of a, of the end of the step and of the interpolant's extra stages: all that y is evaluated at."""
         return self.a + (self.interpolant.extra_a or (() if self.first_same_as_last else (self.b,)))
 
-    @property
+    @cached_property
     def nodes_c(self) -> Row:
         """The nodes that belong to `nodes_a`."""
         return self.c + (self.interpolant.extra_c or (() if self.first_same_as_last else (1,)))

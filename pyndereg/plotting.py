@@ -39,6 +39,7 @@ class Look:
     marker: str
 
 
+REGULARIZERS = ("none", "error", "stiffness", "both")  # in the order of legends and looks
 # Colours that colour-blind readers can tell apart (Okabe and Ito), neighbours of different lightness.
 LOOKS = (
     Look("#000000", (), "o"),
@@ -83,9 +84,7 @@ def plot_comparison(records: Sequence[RunRecord]) -> "Figure":
     """
     _require_matplotlib()
     groups = group_by_label(records)
-    if len(groups) > len(LOOKS):
-        raise ValueError(f"found {len(groups)} kinds of runs; plot at most {len(LOOKS)} in one figure")
-    looks = dict(zip(groups, LOOKS, strict=False))
+    looks = choose_looks(list(groups))
     with rc_context(STYLE):
         figure = Figure(figsize=(8.2, 8.8), layout="constrained")
         axes = figure.subplots(4, 2, height_ratios=(1.7, 1.0, 1.0, 1.0))
@@ -95,6 +94,19 @@ def plot_comparison(records: Sequence[RunRecord]) -> "Figure":
         handles = [_line(label, looks[label], len(runs)) for label, runs in groups.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.2)
     return figure
+
+
+def choose_looks(labels: Sequence[str]) -> dict[str, Look]:
+    """One look per label; the regularizers without STEER have the same look in every figure.
+
+    Raises:
+        ValueError: there are more labels than looks.
+    """
+    if len(labels) > len(LOOKS):
+        raise ValueError(f"found {len(labels)} kinds of runs; plot at most {len(LOOKS)} in one figure")
+    looks = {label: LOOKS[REGULARIZERS.index(label)] for label in labels if label in REGULARIZERS}
+    free = [look for look in reversed(LOOKS) if look not in looks.values()]
+    return {label: looks[label] if label in looks else free.pop(0) for label in labels}
 
 
 def save(figure: "Figure", path: Path, *, overwrite: bool = False) -> None:
@@ -124,7 +136,7 @@ def check_figure_path(path: Path, *, overwrite: bool = False) -> None:
 
 
 def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The runs of each kind under its label, such as "error" or "error + STEER", in the order of first appearance.
+    """The runs of each kind under its label, such as "error" or "error + STEER", whatever the order of the records.
 
     Raises:
         ValueError: no record, a seed twice, or runs of one kind that differ in length.
@@ -137,6 +149,8 @@ def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
             f"{record.config.get('regularizer', record.experiment)}{' + STEER' if record.config.get('steer') else ''}"
         )
         groups.setdefault(label, []).append(record)
+    order = {name: place for place, name in enumerate(REGULARIZERS)}
+    groups = dict(sorted(groups.items(), key=lambda group: (order.get(group[0], len(order)), group[0])))
     for label, runs in groups.items():
         seeds = [run.seed for run in runs]
         if len(set(seeds)) < len(seeds):
@@ -144,6 +158,7 @@ def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
         epochs = sorted({run.epochs for run in runs})
         if len(epochs) > 1:
             raise ValueError(f"the runs of {label!r} have {epochs} epochs; draw runs of one length together")
+        groups[label] = sorted(runs, key=lambda run: run.seed)
     return groups
 
 
@@ -229,13 +244,27 @@ def _draw_steps(axes: np.ndarray, groups: Mapping[str, Sequence[RunRecord]], loo
         for quantity, panel in zip(("dt", "scaled_error", "stiffness"), axes[:, column], strict=True):
             for label, trace in traces.items():
                 _draw_trace(panel, trace, quantity, looks.get(label, SHARED), label=f"{label}: {len(trace.t)} steps")
-        axes[0, column].legend(loc="lower right", handlelength=2.6, fontsize=8)
+        axes[0, column].legend(loc="lower center", handlelength=2.6, fontsize=8)
     for row, name in enumerate(("step length dt", "scaled error", "stiffness")):
         axes[row, 0].set_ylabel(name)
+    every_trace = [trace for runs in groups.values() for trace in (runs[0].steps_before, runs[0].steps_after)]
+    for row, quantity in enumerate(("dt", "scaled_error")):
+        _fit_to_free_steps(axes[row, 0], every_trace, quantity)
     for panel in axes[0]:
         panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _fit_to_free_steps(axes: "Axes", traces: Sequence[StepTrace], quantity: str) -> None:
+    """Scale an axis to the steps that the solver chose freely.
+
+    The end of the interval cuts the last step to what is left, which may be next to nothing; where it is far below all
+    other steps it falls off the panel.
+    """
+    values = [value for trace in traces for value in getattr(trace, quantity)[:-1] if value > 0.0]
+    if values:
+        axes.set_ylim(min(values) / 2.0, 2.0 * max(values))
 
 
 def _share_axes(axes: np.ndarray) -> None:

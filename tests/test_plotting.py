@@ -77,6 +77,27 @@ def test_each_group_has_one_entry_in_the_legend_with_its_number_of_seeds():
     assert [text.get_text() for text in legend.get_texts()] == ["none (2 seeds)", "error", "error + STEER"]
 
 
+def test_the_order_of_the_records_changes_nothing():
+    records = [make_record("error", 1), make_record("none", 2), make_record("error", 0), make_record("none", 1)]
+    assert list(plotting.group_by_label(records)) == ["none", "error"]
+    assert plotting.group_by_label(records) == plotting.group_by_label(records[::-1])
+
+
+def test_a_regularizer_looks_the_same_in_every_figure_and_no_two_look_alike():
+    alone, together = plotting.choose_looks(["error"]), plotting.choose_looks(["none", "error", "error + STEER"])
+    assert alone["error"] == together["error"]
+    assert len(set(together.values())) == 3
+    labels = ["error", "none + STEER", "a", "b", "c", "stiffness"]
+    assert len(set(plotting.choose_looks(labels).values())) == len(labels)
+
+
+def test_a_last_step_that_the_end_cuts_to_almost_nothing_does_not_set_the_scale():
+    cut = replace(END, dt=(0.2, 0.8 - 1e-9, 1e-9), scaled_error=(0.02, 0.1, 1e-30))
+    axes = plotting.plot_comparison([replace(make_record(), steps_after=cut)]).axes
+    assert axes[3].get_ylim()[0] > 0.05
+    assert axes[5].get_ylim()[0] > 0.005
+
+
 def test_the_steps_are_drawn_where_they_begin_with_their_length_error_and_stiffness():
     other = replace(make_record("error"), steps_before=END, steps_after=START)
     axes = plotting.plot_comparison([make_record("none"), other]).axes

@@ -39,7 +39,7 @@ class DigitsODEConfig:
     seed: int = field(
         default=0, metadata=_about("seed of the weights, the order of the batches and the sampled end times", least=0)
     )
-    epochs: int = field(default=40, metadata=_about("passes through the training images", least=1))
+    epochs: int = field(default=30, metadata=_about("passes through the training images", least=1))
     # The paper's 512 images would be a third of these data: too few updates per epoch.
     batch_size: int = field(default=128, metadata=_about("images per update", least=1))
     hidden: int = field(default=100, metadata=_about("width of the vector field's hidden layer", least=1))

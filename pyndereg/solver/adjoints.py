@@ -169,7 +169,7 @@ class KeptSteps:
         """Step i as it was taken."""
         stages = self._stages[i]
         step = Step(self._t[i], self._dt[i], stages[0].y.detach().view(-1), self._y1[i], stages, None)
-        if outside.needs_end_slope:
+        if outside.needs_slopes:
             self._method.reload(step)
         return step
 
@@ -200,10 +200,10 @@ class ReplayedSteps:
         if i not in self._states:
             self._recompute(i)
         step = self._method.replay(self._t[i], self._dt[i], self._states.pop(i), self._next_start)
-        if outside.needs_end_slope:
-            self._method.complete(step)
         if outside.needs_extension:
             self._method.extend(step)
+        elif outside.needs_slopes and self._method.tableau.first_same_as_last:
+            self._method.complete(step)
         self._next_start = step.stages[0]
         return step
 

@@ -43,8 +43,8 @@ class StepCotangents:
     slopes: Tensor | None = None
 
     @property
-    def needs_end_slope(self) -> bool:
-        """Whether the slope at the end of the step, or of an interpolant's node, has a cotangent."""
+    def needs_slopes(self) -> bool:
+        """Whether something arrives at the step's slopes, so that their values are needed."""
         return not (self.scaled_error is None and self.stiffness is None and self.saved is None and self.slopes is None)
 
     @property
@@ -128,7 +128,7 @@ class ReverseSweep:
         y0 = self._zeros if outside.y0 is None else outside.y0
         slopes: Tensor | None = None
         inner: dict[int, Tensor] = {}
-        if outside.needs_end_slope:
+        if outside.needs_slopes:
             slopes = torch.zeros_like(self._method.slopes)
             if outside.slopes is not None:
                 slopes += outside.slopes
@@ -136,7 +136,8 @@ class ReverseSweep:
             from_y0, from_y1 = self._estimates(step, outside, slopes, inner)
             y0, y1 = y0 + from_y0 + self._extension(step, slopes), y1 + from_y1
             end_slope = slopes[end] if end_slope is None else end_slope + slopes[end]
-        if end_slope is not None:
+        # A last step whose method does not need the slope at its end never evaluated it; nothing arrives there then.
+        if end_slope is not None and len(step.stages) > end:
             pulled = self._pull(step, end, end_slope)
             y1 = y1 if pulled is None else y1 + pulled
         self._states[end].copy_(y1)

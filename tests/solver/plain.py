@@ -72,7 +72,7 @@ def plain_solve(tableau, f, y0, t0, t1, dts, saveat, rtol, atol) -> PlainSolutio
             states.append(state)
             slopes.append(f(t + float(c) * dt, state))
         y1 = states[tableau.end]
-        while pending and abs(pending[0] - float(t)) < abs(float(dt)):
+        while pending and abs(pending[0] - t.item()) < abs(dt if isinstance(dt, float) else dt.item()):
             theta = (pending.pop(0) - t) / dt
             weights = [
                 sum(float(entry) * theta**power for power, entry in enumerate(row, start=1))

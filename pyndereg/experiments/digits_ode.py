@@ -27,7 +27,7 @@ from pyndereg.results import RunRecord, installed_versions
 
 EXPERIMENT = "digits-ode"
 EVALUATION_IMAGES = 512  # NFE and prediction time are those of one batch of this size, as in the paper
-PREDICTION_REPEATS = 21
+PREDICTION_REPEATS = 15
 MOMENTUM = 0.9
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 GRADIENTS = {"discrete": DiscreteAdjoint(), "backprop": Backprop()}

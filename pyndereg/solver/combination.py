@@ -1,6 +1,6 @@
 """Linear combinations of vectors: all that a Runge–Kutta method does between evaluations of f."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +13,13 @@ ORDERED_SIZE = 256
 CHAINED_SIZE = 65_536
 
 
+@lru_cache(maxsize=1024)
+def weights_tensor(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Weights as a tensor; made once, because a transfer to a GPU would wait for it. Shape (weights,)."""
+    with torch.inference_mode(False):
+        return torch.tensor(weights, dtype=torch.float64).to(device=device, dtype=dtype)
+
+
 class LinearCombination:
     """base + scale * sum_i w_i v_i, in the form that is fastest for the size of the vectors.
 
@@ -21,7 +28,7 @@ class LinearCombination:
         weights: the w_i, dimensionless.
     """
 
-    def __init__(self, vectors: Tensor, weights: Sequence[float]) -> None:
+    def __init__(self, vectors: Tensor, weights: tuple[float, ...]) -> None:
         self._vectors = vectors[: len(weights)]
         size, on_cpu = vectors.shape[1], vectors.device.type == "cpu"
         if vectors.dtype == torch.float64 and size <= ORDERED_SIZE and on_cpu:
@@ -30,8 +37,8 @@ class LinearCombination:
             self._form = self._chained
         else:
             self._form = self._fused
-        self._numbers = tuple(weights)
-        self._weights = torch.tensor(weights, dtype=torch.float64).to(vectors)
+        self._numbers = weights
+        self._weights = weights_tensor(self._numbers, vectors.dtype, vectors.device)
         self._column = self._weights[:, None]
         self._transposed = self._vectors.t()
         self._terms = [(w, v) for w, v in zip(weights, self._vectors.unbind(), strict=True) if w != 0.0]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyndereg.solver.combination import LinearCombination
+from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.interpolation import extension_slopes, extension_weights
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 
@@ -190,7 +190,7 @@ class ReverseSweep:
             pulled = self._pull(step, j, slopes[j])
             if pulled is None:
                 continue
-            row = pulled.new_tensor(self._method.coefficients.rows[j])
+            row = weights_tensor(self._method.coefficients.rows[j], pulled.dtype, pulled.device)
             slopes[: row.shape[0]].addr_(row, pulled, alpha=step.dt)
             y0 = y0 + pulled
             if self._method.with_time:

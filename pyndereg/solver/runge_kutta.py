@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyndereg.solver.combination import LinearCombination
+from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.norms import scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
@@ -24,41 +24,38 @@ FieldFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Coefficients:
-    """A tableau's numbers as tensors of one dtype on one device.
+    """A tableau's numbers in the forms that the solver uses.
 
     Attributes:
         rows: weights with which node j sums the slopes before it.
         columns: weights with which the nodes after node i, up to the end of the step, use slope i: the transpose of
             `rows`. `columns[i]` has length end - i.
-        c: nodes. Shape (nodes,).
-        b_error: weights of the error estimate. Shape (stages,), or None.
+        b_error: weights of the error estimate; None if there is none.
+        c: nodes, of the state's dtype and on its device. Shape (nodes,).
         weights: interpolant. Shape (nodes, degree), in float64 on the CPU, where they are evaluated.
     """
 
     rows: tuple[tuple[float, ...], ...]
     columns: tuple[tuple[float, ...], ...]
+    b_error: tuple[float, ...] | None
     c: Tensor
-    b_error: Tensor | None
     weights: Tensor
 
 
 @lru_cache(maxsize=64)
 def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> Coefficients:
-    """The tensors of a tableau; made once for each dtype and device."""
-
-    def tensor(numbers: list[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=torch.float64).to(device=device, dtype=dtype)
-
+    """The coefficients of a tableau; made once for each dtype and device."""
+    rows = tuple(tuple(float(entry) for entry in row) for row in tableau.nodes_a)
+    end = tableau.end
     with torch.inference_mode(False):
-        rows = tuple(tuple(float(entry) for entry in row) for row in tableau.nodes_a)
-        end = tableau.end
-        return Coefficients(
-            rows=rows,
-            columns=tuple(tuple(rows[j][i] for j in range(i + 1, end + 1)) for i in range(end)),
-            c=tensor([float(node) for node in tableau.nodes_c]),
-            b_error=None if tableau.b_error is None else tensor([float(entry) for entry in tableau.b_error]),
-            weights=torch.tensor([[float(x) for x in row] for row in tableau.interpolant.weights], dtype=torch.float64),
-        )
+        weights = torch.tensor([[float(x) for x in row] for row in tableau.interpolant.weights], dtype=torch.float64)
+    return Coefficients(
+        rows=rows,
+        columns=tuple(tuple(rows[j][i] for j in range(i + 1, end + 1)) for i in range(end)),
+        b_error=None if tableau.b_error is None else tuple(float(entry) for entry in tableau.b_error),
+        c=weights_tensor(tuple(float(node) for node in tableau.nodes_c), dtype, device),
+        weights=weights,
+    )
 
 
 class Stage(NamedTuple):
@@ -152,8 +149,8 @@ class ExplicitRungeKutta:
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
         self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
         self._error: LinearCombination | None = None
-        if tableau.b_error is not None:
-            self._error = LinearCombination(self.slopes, [float(weight) for weight in tableau.b_error])
+        if self.coefficients.b_error is not None:
+            self._error = LinearCombination(self.slopes, self.coefficients.b_error)
             self._zeros = torch.zeros_like(self.slopes[0])
             self._room = (torch.empty_like(self._zeros), torch.empty_like(self._zeros), torch.empty_like(self._zeros))
 
@@ -227,7 +224,8 @@ class ExplicitRungeKutta:
     def error_of(self, slopes: Tensor, y0: Tensor, y1: Tensor, dt: Tensor) -> Tensor:
         """Scaled error as a differentiable function. slopes (nodes, size), y0 and y1 (size,), dt () -> ()."""
         assert self.coefficients.b_error is not None
-        estimate = slopes[: self.tableau.stages].t() @ (self.coefficients.b_error * dt)
+        weights = weights_tensor(self.coefficients.b_error, slopes.dtype, slopes.device)
+        estimate = slopes[: self.tableau.stages].t() @ (weights * dt)
         return scaled_error(estimate, y0, y1, self.rtol, self._atol)
 
     def stiffness(self, step: Step) -> Tensor | None:

@@ -46,7 +46,7 @@ $(stamp)-bench: extras := bench
 $(stamp)-docs: extras := docs
 
 $(stamp)-%: pyproject.toml constraints.txt | $(venv)/python
-	@echo "Installing pyndereg[$(extras)] into .venv; the first time this downloads PyTorch and takes minutes."
+	@echo "Installing pyndereg[$(extras)] into .venv (minutes where PyTorch has to be downloaded)"
 	@$(pip) -e ".[$(extras)]"
 	@touch $@
 

@@ -1,14 +1,15 @@
 """The main result side by side: the same classifier plain, error-regularized and stiffness-regularized."""
 
+import contextlib
 import multiprocessing
+import queue
 import signal
 import statistics
-import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +24,15 @@ from pyndereg.experiments.digits_ode import (
     train_classifier,
     with_prediction_time,
 )
-from pyndereg.experiments.train import ProgressBar, share_terminal
+from pyndereg.experiments.train import EpochReport, announce, progress_bar
 from pyndereg.results import RunRecord, check_destination, write
 
 REGULARIZERS: tuple[Regularizer, ...] = ("none", "error", "stiffness")
 FIGURE_NAME = "digits-ode.png"
+SECONDS_BETWEEN_LOOKS = 0.2
+
+# A queue reaches a worker process only when the process starts: `_start_worker` leaves it here for the runs.
+worker_reports: list["Queue[EpochReport]"] = []
 
 
 def compare(
@@ -70,25 +75,31 @@ def compare(
 
 
 def train_all(configs: Sequence[DigitsODEConfig], *, workers: int) -> list[tuple[RunRecord, dict[str, np.ndarray]]]:
-    """Train each configuration in a process of its own pool; records and weights in the order of the configurations.
+    """Train each configuration in one of several processes, under one bar; each run is announced when it ends.
 
-    Where the bars cannot be drawn, because standard error is no terminal, each run is announced when it ends.
+    Returns:
+        Record and weights of each run, in the order of the configurations.
     """
     # Forking a process in which torch has started threads can deadlock, so workers start afresh.
     context = multiprocessing.get_context("spawn")
-    lock = context.RLock()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(lock,)) as pool:
-        futures = {pool.submit(_train_in_worker, config, row): config for row, config in enumerate(configs)}
+    reports = context.Queue()
+    with (
+        progress_bar(sum(config.epochs for config in configs)) as show,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(reports,)) as pool,
+    ):
+        running = {pool.submit(_train_in_worker, config): config for config in configs}
+        futures = list(running)
         try:
-            for future in as_completed(futures):
-                record, _ = future.result()
-                if not sys.stderr.isatty():
-                    print(_announce(title(futures[future]), record), file=sys.stderr, flush=True)
+            while running:
+                ended, _ = wait(running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+                for report in _waiting_reports(reports):
+                    show(report)
+                for future in ended:
+                    record, _ = future.result()
+                    announce(_final_line(title(running.pop(future)), record))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        if sys.stderr.isatty():
-            print("\n" * len(configs), file=sys.stderr, end="")
         return [future.result() for future in futures]
 
 
@@ -159,7 +170,7 @@ def _caption(records: Sequence[RunRecord]) -> str:
     )
 
 
-def _announce(name: str, record: RunRecord) -> str:
+def _final_line(name: str, record: RunRecord) -> str:
     metrics = record.metrics
     return (
         f"trained {name}: test accuracy {metrics['test_accuracy']:.1f} %, NFE {metrics['nfe']:.0f}, "
@@ -167,14 +178,23 @@ def _announce(name: str, record: RunRecord) -> str:
     )
 
 
-def _start_worker(lock: Any) -> None:
-    """Share one terminal among the workers' bars, and end at once and silently on Ctrl-C."""
+def _waiting_reports(reports: "Queue[EpochReport]") -> Iterator[EpochReport]:
+    """What the workers have said since the last look."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield reports.get_nowait()
+
+
+def _start_worker(reports: "Queue[EpochReport]") -> None:
+    """Remember where to report to, and end at once and silently on Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    share_terminal(lock)
+    reports.cancel_join_thread()  # a worker does not wait for its last report to be read
+    worker_reports.append(reports)
 
 
-def _train_in_worker(config: DigitsODEConfig, row: int) -> tuple[RunRecord, dict[str, np.ndarray]]:
-    model, record = train_classifier(config, progress=ProgressBar(title=f"{title(config):18}", row=row))
+def _train_in_worker(config: DigitsODEConfig) -> tuple[RunRecord, dict[str, np.ndarray]]:
+    (reports,) = worker_reports
+    model, record = train_classifier(config, report=reports.put)
     # Arrays, because torch passes tensors between processes by handles that die with the process that made them.
     return record, {name: value.cpu().numpy() for name, value in model.state_dict().items()}
 

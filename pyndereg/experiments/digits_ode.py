@@ -1,5 +1,6 @@
 """A neural ODE classifier of handwritten digits, regularized by its solver's own estimates."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from pyndereg.experiments.config import DigitsODEConfig, json_values
 from pyndereg.experiments.data import CLASSES, PIXELS, LabelledImages, load_handwritten_digits
 from pyndereg.experiments.train import (
+    EpochReport,
     PenaltyTerm,
-    ProgressBar,
     accuracy,
     fit,
     prediction_seconds,
+    progress_bar,
     reproducible,
     solve_once,
     trace,
@@ -79,34 +81,35 @@ class ODEClassifier(nn.Module):
         return self.readout(state), solution
 
 
-def run(config: DigitsODEConfig, *, progress: ProgressBar | None = None) -> RunRecord:
-    """Train one classifier and time its predictions.
+def run(config: DigitsODEConfig) -> RunRecord:
+    """Train one classifier under a progress bar and time its predictions.
 
     Raises:
-        As `train_classifier`.
+        ModuleNotFoundError: tqdm is not installed.
+        ValueError, TrainingDiverged, SolveFailed, and more: as `train_classifier` says.
     """
-    model, record = train_classifier(config, progress=progress)
+    with progress_bar(config.epochs) as report:
+        model, record = train_classifier(config, report=report)
     seconds = time_predictions([model], config)
     return with_prediction_time(record, seconds[0])
 
 
 def train_classifier(
-    config: DigitsODEConfig, *, progress: ProgressBar | None = None
+    config: DigitsODEConfig, *, report: Callable[[EpochReport], None] | None = None
 ) -> tuple[ODEClassifier, RunRecord]:
-    """Train one classifier as configured.
+    """Train one classifier as configured; `report` is told after every epoch where the run stands.
 
     Returns:
         The trained model and the record of the run: curves as `fit` names them; metrics test_accuracy (percent), nfe
         (evaluations) and training_seconds. The prediction time is missing, since it means something only if nothing
         else runs meanwhile; see `time_predictions`.
     Raises:
-        ModuleNotFoundError: scikit-learn or tqdm is not installed.
+        ModuleNotFoundError: scikit-learn is not installed.
         ValueError: the device, the method or a combination of choices cannot be used.
         TrainingDiverged: the loss or a penalty became infinite or NaN.
         SolveFailed: a solve ended badly.
     """
     check_device(config.device)
-    progress = progress or ProgressBar(title=title(config))
     images = _images(config)
     evaluation_batch = images.train_images[:EVALUATION_IMAGES]
     with reproducible(config.seed, config.threads):
@@ -120,7 +123,8 @@ def train_classifier(
             batch_size=config.batch_size,
             terms=penalty_terms(config),
             evaluation_batch=evaluation_batch,
-            progress=progress,
+            title=title(config),
+            report=report,
         )
         after = solve_once(model, evaluation_batch)
         metrics = {
@@ -181,7 +185,7 @@ def penalty_terms(config: DigitsODEConfig) -> tuple[PenaltyTerm, ...]:
 
 
 def title(config: DigitsODEConfig) -> str:
-    """The run in a few words, for bars and lines of output."""
+    """The run in a few words, for a bar or a line of output."""
     return f"{config.regularizer}{' + steer' if config.steer else ''}, seed {config.seed}"
 
 

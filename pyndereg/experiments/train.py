@@ -2,11 +2,12 @@
 
 import contextlib
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -42,18 +43,20 @@ class PenaltyTerm:
 
 
 @dataclass(frozen=True)
-class ProgressBar:
-    """How training shows where it stands.
+class EpochReport:
+    """Where a run stands after an epoch, for whoever watches.
 
     Args:
-        title: what stands left of the bar.
-        row: line of the terminal, for bars side by side.
-        shown: True, False, or None for only where standard error is a terminal.
+        title: the run in a few words.
+        test_accuracy: percent of the test images.
+        loss: cross entropy, mean over the training images, in nats.
+        nfe: evaluations of one forward solve.
     """
 
     title: str
-    row: int = 0
-    shown: bool | None = None
+    test_accuracy: float
+    loss: float
+    nfe: int
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,35 @@ class EpochSummary:
     seconds: float
 
 
-def share_terminal(lock: Any) -> None:
-    """Let the bars of several processes take turns: each of them calls this once, with one lock for all."""
-    if TQDM_IS_INSTALLED:
-        tqdm.set_lock(lock)
+@contextlib.contextmanager
+def progress_bar(epochs: int, *, shown: bool | None = None) -> Iterator[Callable[[EpochReport], None]]:
+    """A bar that moves one epoch on with every report that it is given, and shows the report.
+
+    Args:
+        epochs: reports to come.
+        shown: True, False, or None for only where standard error is a terminal.
+    Raises:
+        ModuleNotFoundError: tqdm is not installed.
+    """
+    if not TQDM_IS_INSTALLED:
+        raise ModuleNotFoundError(
+            'the progress bar needs tqdm, which is not installed; run pip install "pyndereg[experiments]"'
+        )
+    with tqdm(total=epochs, unit="epoch", disable=None if shown is None else not shown, dynamic_ncols=True) as bar:
+
+        def show(report: EpochReport) -> None:
+            bar.set_description_str(report.title, refresh=False)
+            bar.set_postfix_str(
+                f"test accuracy {report.test_accuracy:.1f} %, loss {report.loss:.3f}, NFE {report.nfe}", refresh=False
+            )
+            bar.update()
+
+        yield show
+
+
+def announce(line: str) -> None:
+    """Write a line to standard error, above a bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -105,7 +133,8 @@ def fit(
     batch_size: int,
     terms: Sequence[PenaltyTerm],
     evaluation_batch: Tensor,  # (batch, pixels)
-    progress: ProgressBar,
+    title: str = "",
+    report: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Train a classifier in place and follow it from epoch to epoch.
 
@@ -116,41 +145,34 @@ def fit(
         epochs, batch_size: passes through the training images, and images per update.
         terms: what is added to the cross entropy.
         evaluation_batch: the fixed images on which NFE is counted after each epoch. Shape (batch, pixels).
-        progress: how to show the progress.
+        title: the run in a few words, for the reports.
+        report: is told after every epoch where the run stands.
     Returns:
         One value per epoch under each name: train_loss (nats), train_accuracy and test_accuracy (percent), nfe
         (evaluations of one forward solve), penalty (weighted, dimensionless), training_seconds (cumulated), and
         {name}_weight for each term.
     Raises:
-        ModuleNotFoundError: tqdm is not installed.
         TrainingDiverged: the loss or a penalty became infinite or NaN.
         SolveFailed: a solve ended badly.
     """
-    if not TQDM_IS_INSTALLED:
-        raise ModuleNotFoundError(
-            'the progress bar needs tqdm, which is not installed; run pip install "pyndereg[experiments]"'
-        )
     rows: list[dict[str, float]] = []
     seconds = 0.0
-    hidden = None if progress.shown is None else not progress.shown
-    with tqdm(total=epochs, desc=progress.title, position=progress.row, disable=hidden, unit="epoch") as bar:
-        for epoch in range(epochs):
-            summary = train_epoch(model, optimizer, images, batch_size=batch_size, terms=terms, epoch=epoch)
-            seconds += summary.seconds
-            row = {
-                "train_loss": summary.loss,
-                "train_accuracy": summary.accuracy,
-                "test_accuracy": accuracy(model, images.test_images, images.test_labels),
-                "nfe": float(solve_once(model, evaluation_batch).stats.nfe),
-                "penalty": summary.penalty,
-                "training_seconds": seconds,
-            } | {f"{term.name}_weight": term.weight(epoch) for term in terms}
-            rows.append(row)
-            bar.set_postfix_str(
-                f"test accuracy {row['test_accuracy']:.1f} %, loss {summary.loss:.3f}, NFE {row['nfe']:.0f}",
-                refresh=False,
-            )
-            bar.update()
+    for epoch in range(epochs):
+        summary = train_epoch(model, optimizer, images, batch_size=batch_size, terms=terms, epoch=epoch)
+        seconds += summary.seconds
+        test_accuracy = accuracy(model, images.test_images, images.test_labels)
+        nfe = solve_once(model, evaluation_batch).stats.nfe
+        measured = {
+            "train_loss": summary.loss,
+            "train_accuracy": summary.accuracy,
+            "test_accuracy": test_accuracy,
+            "nfe": float(nfe),
+            "penalty": summary.penalty,
+            "training_seconds": seconds,
+        }
+        rows.append(measured | {f"{term.name}_weight": term.weight(epoch) for term in terms})
+        if report is not None:
+            report(EpochReport(title, test_accuracy, summary.loss, nfe))
     return {name: tuple(row[name] for row in rows) for name in rows[0]}
 
 

@@ -16,11 +16,9 @@ from pyndereg.experiments.digits_ode import (
     record_name,
     train_classifier,
 )
-from pyndereg.experiments.train import ProgressBar
 from pyndereg.ivp import StepRecord
 from pyndereg.results import RunRecord
 
-QUIET = ProgressBar("", shown=False)
 QUICK = DigitsODEConfig(epochs=1, rtol=1e-4, atol=1e-4, hidden=32)
 STEPS = StepRecord(
     t=torch.tensor([0.0, 0.25]),
@@ -31,7 +29,7 @@ STEPS = StepRecord(
 
 
 def record_of(config) -> RunRecord:
-    return train_classifier(config, progress=QUIET)[1]
+    return train_classifier(config)[1]
 
 
 def without_times(record):
@@ -150,7 +148,7 @@ def test_the_estimates_are_those_of_the_published_code_or_of_the_paper():
 
 def test_a_finished_run_has_its_prediction_time(monkeypatch):
     monkeypatch.setattr(digits_ode, "PREDICTION_REPEATS", 2)
-    record = digits_ode.run(QUICK, progress=QUIET)
+    record = digits_ode.run(QUICK)
     assert record.metrics["prediction_seconds"] > 0.0
     assert set(record.metrics) == {"test_accuracy", "nfe", "training_seconds", "prediction_seconds"}
 

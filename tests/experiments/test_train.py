@@ -11,12 +11,14 @@ from pyndereg.experiments.config import DigitsODEConfig
 from pyndereg.experiments.data import load_handwritten_digits
 from pyndereg.experiments.digits_ode import ODEClassifier
 from pyndereg.experiments.train import (
+    EpochReport,
     PenaltyTerm,
-    ProgressBar,
     TrainingDiverged,
     accuracy,
+    announce,
     fit,
     prediction_seconds,
+    progress_bar,
     reproducible,
     train_epoch,
     weighted_penalty,
@@ -95,7 +97,6 @@ def test_curves_have_one_value_per_epoch_and_training_time_adds_up(images):
         batch_size=300,
         terms=[ERROR, STIFFNESS],
         evaluation_batch=images.train_images[:100],
-        progress=ProgressBar("a run", shown=False),
     )
     assert {name: len(values) for name, values in curves.items()} == dict.fromkeys(
         [
@@ -115,21 +116,38 @@ def test_curves_have_one_value_per_epoch_and_training_time_adds_up(images):
     assert curves["nfe"][-1] == model.eval()(images.train_images[:100])[1].stats.nfe
 
 
-def test_the_progress_bar_shows_accuracy_loss_and_nfe(images, capsys):
+def test_every_epoch_is_reported(images):
     model = make_model()
-    fit(
+    reports = []
+    curves = fit(
         model,
         make_optimizer(model),
         images,
-        epochs=1,
+        epochs=2,
         batch_size=900,
         terms=[],
         evaluation_batch=images.train_images[:10],
-        progress=ProgressBar("a run", shown=True),
+        title="a run",
+        report=reports.append,
     )
-    shown = capsys.readouterr().err
-    assert "a run" in shown
-    assert all(word in shown for word in ("test accuracy", "loss", "NFE", "1/1"))
+    columns = zip(curves["test_accuracy"], curves["train_loss"], curves["nfe"], strict=True)
+    assert reports == [EpochReport("a run", *column) for column in columns]
+
+
+def test_the_progress_bar_moves_with_every_report_and_shows_accuracy_loss_and_nfe(capsys):
+    with progress_bar(2, shown=True) as show:
+        show(EpochReport("first run", 50.0, 1.0, 80))
+        show(EpochReport("second run", 97.25, 0.0125, 62))
+        announce("trained second run")
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert all(part in last for part in ("second run", "2/2", "test accuracy 97.2 %", "loss 0.013", "NFE 62"))
+
+
+def test_where_no_terminal_is_only_announcements_are_shown(capsys):
+    with progress_bar(1) as show:
+        show(EpochReport("first run", 50.0, 1.0, 80))
+        announce("trained first run")
+    assert capsys.readouterr().err == "trained first run\n"
 
 
 def test_an_infinite_penalty_stops_training_before_it_reaches_the_weights(images):

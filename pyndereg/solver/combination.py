@@ -30,13 +30,14 @@ class LinearCombination:
 
     def __init__(self, vectors: Tensor, weights: tuple[float, ...]) -> None:
         self._vectors = vectors[: len(weights)]
+        # Unbound: a bound method kept on its own object would be a cycle that holds the vectors until it is collected.
         size, on_cpu = vectors.shape[1], vectors.device.type == "cpu"
         if vectors.dtype == torch.float64 and size <= ORDERED_SIZE and on_cpu:
-            self._form = self._ordered
+            self._form = LinearCombination._ordered
         elif size >= CHAINED_SIZE and on_cpu:
-            self._form = self._chained
+            self._form = LinearCombination._chained
         else:
-            self._form = self._fused
+            self._form = LinearCombination._fused
         self._numbers = weights
         self._weights = weights_tensor(self._numbers, vectors.dtype, vectors.device)
         self._column = self._weights[:, None]
@@ -53,7 +54,7 @@ class LinearCombination:
         Returns:
             Shape (size,).
         """
-        return self._form(base, scale, out)
+        return self._form(self, base, scale, out)
 
     def _ordered(self, base: Tensor, scale: float, out: Tensor | None) -> Tensor:
         if len(self._numbers) == 1:

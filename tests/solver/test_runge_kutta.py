@@ -43,8 +43,8 @@ def state(size):
     return np.linspace(-1.0, 1.3, size)
 
 
-# Small states are summed in a fixed order, large ones by one matrix product: both must be the same step.
-@pytest.mark.parametrize("size", [3, 400])
+# Slopes are summed in another form for small, for larger and for very large states: all must be the same step.
+@pytest.mark.parametrize("size", [3, 400, 70_000])
 @pytest.mark.parametrize("dt", [DT, -DT])
 @pytest.mark.parametrize("name", sorted(TABLEAUS))
 @torch.no_grad()

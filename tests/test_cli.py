@@ -1,7 +1,11 @@
 """The command line: what a person types, and what they see."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields
 
 import pytest
@@ -176,6 +180,26 @@ def test_a_foreign_file_is_named(capsys, folder):
     (folder / "notes.json").write_text("[]")
     line = error_of(["plot", "notes.json", "--output", "f.png"], capsys)
     assert line == "pyndereg: notes.json is JSON but not a run record; name one written by `pyndereg run`"
+
+
+def test_an_interrupted_demo_ends_at_once_with_one_line_and_leaves_no_record_and_no_process(folder):
+    arguments = [sys.executable, "-m", "pyndereg.cli", "demo", "--epochs", "100000", "--output-dir", "d"]
+    # A group of its own, so that the interrupt reaches the demo and its workers as Ctrl-C on a terminal does.
+    demo = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (folder / "d").exists():
+        time.sleep(0.05)
+    time.sleep(1.0)  # the workers are starting, where an interrupt would make them print what they were importing
+    os.killpg(demo.pid, signal.SIGINT)
+    try:
+        out, err = demo.communicate(timeout=120)  # returns only when no process holds the pipes any more
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(demo.pid, signal.SIGKILL)
+    assert (demo.returncode, out) == (130, "")
+    assert err.splitlines() == ["pyndereg: interrupted; no record was written"]
+    assert list((folder / "d").iterdir()) == []
 
 
 @pytest.mark.parametrize(

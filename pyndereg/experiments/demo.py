@@ -5,6 +5,7 @@ import multiprocessing
 import queue
 import signal
 import statistics
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
@@ -87,7 +88,9 @@ def train_all(configs: Sequence[DigitsODEConfig], *, workers: int) -> list[tuple
         progress_bar(sum(config.epochs for config in configs)) as show,
         ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(reports,)) as pool,
     ):
-        running = {pool.submit(_train_in_worker, config): config for config in configs}
+        others = multiprocessing.active_children()
+        with _ignoring_interrupts():
+            running = {pool.submit(_train_in_worker, config): config for config in configs}
         futures = list(running)
         try:
             while running:
@@ -98,7 +101,8 @@ def train_all(configs: Sequence[DigitsODEConfig], *, workers: int) -> list[tuple
                     record, _ = future.result()
                     announce(_final_line(title(running.pop(future)), record))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - set(others):
+                worker.terminate()
             raise
         return [future.result() for future in futures]
 
@@ -185,9 +189,21 @@ def _waiting_reports(reports: "Queue[EpochReport]") -> Iterator[EpochReport]:
             yield reports.get_nowait()
 
 
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let processes that are started inside ignore Ctrl-C for life, even while they start: their parent ends them."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(reports: "Queue[EpochReport]") -> None:
-    """Remember where to report to, and end at once and silently on Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Remember where to report to."""
     reports.cancel_join_thread()  # a worker does not wait for its last report to be read
     worker_reports.append(reports)
 

@@ -33,7 +33,10 @@ class SaveAt:
             raise ValueError("SaveAt has both times and every_step=True; choose one of them")
         if isinstance(self.times, Tensor) and self.times.requires_grad:
             raise ValueError("save times ask for a gradient, which they have not; pass times.detach()")
-        times = torch.as_tensor(self.times, dtype=torch.float64).detach().cpu()
+        try:
+            times = torch.as_tensor(self.times, dtype=torch.float64).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"save times are {self.times!r}; pass a sequence of numbers") from None
         if times.ndim != 1 or times.numel() == 0:
             raise ValueError(f"save times have shape {tuple(times.shape)}; pass a non-empty sequence of numbers")
         object.__setattr__(self, "times", tuple(times.tolist()))

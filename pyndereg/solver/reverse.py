@@ -70,6 +70,7 @@ class ReverseSweep:
         self._method, self._params, self._retain = method, tuple(params), retain_graph
         self._end = method.tableau.end
         self._states = torch.zeros_like(method.slopes[: self._end + 1])
+        self._inner_states = self._states[1:]
         self._zeros = torch.zeros_like(method.slopes[0])
         columns = method.coefficients.columns
         self._slopes = [LinearCombination(self._states[i + 1 :], columns[i]) for i in range(self._end)]
@@ -119,7 +120,8 @@ class ReverseSweep:
             Cotangents of the state and of the slope at its start. Shape (size,) each.
         """
         end = self._end
-        self._length.zero_()
+        if self._method.with_time:
+            self._length.zero_()
         if outside.y1 is not None:
             y1 = y1 + outside.y1
             if self._method.with_time and not outside.y1_follows_step and not is_last:
@@ -132,9 +134,12 @@ class ReverseSweep:
             slopes = torch.zeros_like(self._method.slopes)
             if outside.slopes is not None:
                 slopes += outside.slopes
-            y0 = y0 + self._interpolated(step, outside, slopes)
-            from_y0, from_y1 = self._estimates(step, outside, slopes, inner)
-            y0, y1 = y0 + from_y0 + self._extension(step, slopes), y1 + from_y1
+            if outside.saved is not None and outside.theta is not None:
+                y0 = y0 + self._interpolated(step, outside.theta, outside.saved, slopes)
+            if outside.scaled_error is not None or outside.stiffness is not None:
+                from_y0, from_y1 = self._estimates(step, outside, slopes, inner)
+                y0, y1 = y0 + from_y0, y1 + from_y1
+            y0 = self._extension(step, slopes, y0)
             end_slope = slopes[end] if end_slope is None else end_slope + slopes[end]
         # A last step whose method does not need the slope at its end never evaluated it; nothing arrives there then.
         if end_slope is not None and len(step.stages) > end:
@@ -148,7 +153,7 @@ class ReverseSweep:
                 self._states[i].add_(inner[i])
         if is_last and self._method.with_time:
             self._last_length(step)
-        return y0 + self._states[1:].sum(0), self._slope_cotangent(0, step.dt, slopes)
+        return y0 + self._inner_states.sum(0), self._slope_cotangent(0, step.dt, slopes)
 
     def _slope_cotangent(self, i: int, dt: float, slopes: Tensor | None) -> Tensor:
         """Cotangent of slope i: its own, and that of every node after it, which it enters with dt a_ji.
@@ -168,24 +173,21 @@ class ReverseSweep:
         self.t1 += self._length
         self.t0 -= self._length
 
-    def _interpolated(self, step: Step, outside: StepCotangents, slopes: Tensor) -> Tensor | float:
-        """Save points inside the step; returns what they add to the cotangent of its start."""
-        if outside.saved is None or outside.theta is None:
-            return 0.0
+    def _interpolated(self, step: Step, theta: Tensor, saved: Tensor, slopes: Tensor) -> Tensor:
+        """Save points inside the step: adds to `slopes`, and returns what they add to the cotangent of its start."""
         table = self._method.coefficients.weights
-        weights = extension_weights(table, outside.theta, step.y0)
-        slopes.addmm_(weights.t(), outside.saved, alpha=step.dt)
+        weights = extension_weights(table, theta, step.y0)
+        slopes.addmm_(weights.t(), saved, alpha=step.dt)
         if self._method.with_time:
             # A save time stands still while the step's start and length move.
-            velocity = extension_slopes(table, outside.theta, step.y0) @ self._method.slopes
-            self.t0 -= (outside.saved * velocity).sum()
-            theta = outside.theta.to(step.y0)[:, None]
-            self._length += (outside.saved * (weights @ self._method.slopes - theta * velocity)).sum()
-        return outside.saved.sum(0)
+            velocity = extension_slopes(table, theta, step.y0) @ self._method.slopes
+            self.t0 -= (saved * velocity).sum()
+            moved = weights @ self._method.slopes - theta.to(step.y0)[:, None] * velocity
+            self._length += (saved * moved).sum()
+        return saved.sum(0)
 
-    def _extension(self, step: Step, slopes: Tensor) -> Tensor | float:
-        """The interpolant's nodes after the end of the step; returns what they add to the cotangent of its start."""
-        y0: Tensor | float = 0.0
+    def _extension(self, step: Step, slopes: Tensor, y0: Tensor) -> Tensor:
+        """The interpolant's nodes after the end: adds to `slopes`, and returns the cotangent of y0 with theirs."""
         for j in range(len(step.stages) - 1, self._end, -1):
             pulled = self._pull(step, j, slopes[j])
             if pulled is None:
@@ -199,7 +201,7 @@ class ReverseSweep:
 
     def _estimates(
         self, step: Step, outside: StepCotangents, slopes: Tensor, inner: dict[int, Tensor]
-    ) -> tuple[Tensor | float, Tensor | float]:
+    ) -> tuple[Tensor, Tensor]:
         """Error and stiffness, by a graph over this step's slopes and states alone.
 
         Adds to `slopes`, puts cotangents of inner nodes into `inner`, and returns those of both ends of the step.
@@ -213,14 +215,13 @@ class ReverseSweep:
             if outside.scaled_error is not None:
                 values.append(method.error_of(all_slopes, y0, y1, dt))
                 arriving.append(outside.scaled_error)
-            if outside.stiffness is not None and method.tableau.stiffness_stages is not None:
+            if outside.stiffness is not None:
+                assert method.tableau.stiffness_stages is not None
                 p, q = method.tableau.stiffness_stages
                 pair = {i: step.stages[i].y.detach().view(-1).requires_grad_() for i in (p, q) if i != self._end}
                 states = {self._end: y1, **pair}
                 values.append(method.stiffness_of(all_slopes[p] - all_slopes[q], states[p] - states[q]))
                 arriving.append(outside.stiffness)
-        if not values:
-            return 0.0, 0.0
         inputs = [all_slopes, y0, y1, dt, *pair.values()]
         gradients = torch.autograd.grad(values, inputs, arriving, allow_unused=True, materialize_grads=True)
         slopes += gradients[0]

@@ -29,9 +29,9 @@ def van_der_pol(t, y):
 class Oscillator(nn.Module):
     """Van der Pol's oscillator, driven, for a batch: parameters and time both matter, and steps are rejected."""
 
-    def __init__(self, stiffness: float = 3.0, dtype: torch.dtype = FLOAT64) -> None:
+    def __init__(self, dtype: torch.dtype = FLOAT64) -> None:
         super().__init__()
-        self.damping = nn.Parameter(torch.tensor(stiffness, dtype=dtype))
+        self.damping = nn.Parameter(torch.tensor(3.0, dtype=dtype))
         self.drive = nn.Parameter(torch.tensor([0.4, 1.7], dtype=dtype))
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ FIXED_STEP = ("euler", "midpoint", "heun", "rk4")
 METHODS = ADAPTIVE + FIXED_STEP
 STIFFNESS = ("dp5", "tsit5", "vern7", "vern9")
 GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
-STATUSES = nde.Status
 
 gradients = pytest.mark.parametrize("gradient", GRADIENTS, ids=["backprop", "adjoint", "checkpoints"])
 methods = pytest.mark.parametrize("method", METHODS)
@@ -319,7 +318,7 @@ class EngineContract:
         found = self.solve(problem, gradient=gradient, saveat=[0.5, 1.0])
         assert found.stats.nfe == len(calls)
         found.y1[0].sum().backward()
-        assert found.stats.nfe <= len(calls)
+        assert (len(calls) > found.stats.nfe) == isinstance(gradient, nde.DiscreteAdjoint)
 
     # --- how a solve ends
 
@@ -338,7 +337,7 @@ class EngineContract:
 
     def test_too_many_steps_end_the_solve_with_what_was_computed(self):
         problem = nde.ODEProblem(circle, circle_solution(0.0), 0.0, 5.0)
-        found = self.failed(problem, STATUSES.MAX_STEPS, max_steps=7, saveat=nde.SaveAt(every_step=True))
+        found = self.failed(problem, nde.Status.MAX_STEPS, max_steps=7, saveat=nde.SaveAt(every_step=True))
         assert found.stats.accepted + found.stats.rejected == 7
         assert 0.0 < found.t_reached < 5.0
         assert found.t[-1].item() == found.t_reached
@@ -351,7 +350,7 @@ class EngineContract:
 
     def test_a_failed_solve_holds_the_save_times_that_it_reached(self):
         problem = nde.ODEProblem(circle, circle_solution(0.0), 0.0, 5.0)
-        found = self.failed(problem, STATUSES.MAX_STEPS, max_steps=10, saveat=[0.0, 0.01, 4.9])
+        found = self.failed(problem, nde.Status.MAX_STEPS, max_steps=10, saveat=[0.0, 0.01, 4.9])
         assert found.t.tolist() == [0.0, 0.01]
         torch.testing.assert_close(found.y, circle_solution(found.t), rtol=0, atol=1e-5)
         torch.testing.assert_close(found.y1, circle_solution(found.t_reached), rtol=0, atol=1e-5)
@@ -360,7 +359,7 @@ class EngineContract:
         y0 = torch.ones(1, dtype=FLOAT64)
         with pytest.raises(nde.SolveFailed) as raised:
             self.solve(nde.ODEProblem(lambda t, y: y * y, y0, 0.0, 2.0))
-        assert raised.value.status in (STATUSES.STEP_UNDERFLOW, STATUSES.NON_FINITE)
+        assert raised.value.status in (nde.Status.STEP_UNDERFLOW, nde.Status.NON_FINITE)
         assert 0.99 < raised.value.solution.t_reached < 1.01
 
     def test_a_jump_that_no_step_is_short_enough_for_ends_the_solve_with_an_underflow(self):
@@ -368,14 +367,14 @@ class EngineContract:
             return torch.where(t < 1.5, 1.0, 1e10).to(y).expand(y.shape)
 
         problem = nde.ODEProblem(jump, torch.ones(1, dtype=FLOAT64), 1.0, 2.0)
-        found = self.failed(problem, STATUSES.STEP_UNDERFLOW, rtol=1e-12, atol=1e-12)
+        found = self.failed(problem, nde.Status.STEP_UNDERFLOW, rtol=1e-12, atol=1e-12)
         assert found.t_reached == pytest.approx(1.5, abs=1e-12)
         assert found.y1.item() == pytest.approx(1.5, abs=1e-9)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_a_slope_that_is_not_finite_at_the_start_ends_the_solve_at_once(self, value):
         y0 = torch.ones(2, dtype=FLOAT64)
-        found = self.failed(nde.ODEProblem(lambda t, y: y * value, y0, 0.0, 1.0), STATUSES.NON_FINITE)
+        found = self.failed(nde.ODEProblem(lambda t, y: y * value, y0, 0.0, 1.0), nde.Status.NON_FINITE)
         assert (found.t_reached, found.stats.accepted, len(found.steps)) == (0.0, 0, 0)
         assert torch.equal(found.y1, y0)
         with pytest.raises(ValueError, match="accepted no step"):
@@ -386,7 +385,7 @@ class EngineContract:
         def f(t, y):
             return -y if float(t) < 0.5 else y * value
 
-        found = self.failed(nde.ODEProblem(f, torch.ones(2, dtype=FLOAT64), 0.0, 1.0), STATUSES.NON_FINITE)
+        found = self.failed(nde.ODEProblem(f, torch.ones(2, dtype=FLOAT64), 0.0, 1.0), nde.Status.NON_FINITE)
         assert found.t_reached == pytest.approx(0.5, abs=1e-6)
         torch.testing.assert_close(found.y1, torch.full((2,), math.exp(-0.5), dtype=FLOAT64), rtol=1e-5, atol=0)
 

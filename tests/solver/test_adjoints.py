@@ -104,6 +104,24 @@ def test_many_outputs_in_one_loss_add_up(method, gradient):
         torch.testing.assert_close(gradient_of_total, sum(one[i] for one in apart), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("gradient", "replays"),
+    [(nde.Backprop(), 0), (nde.DiscreteAdjoint(), 1), (nde.DiscreteAdjoint(3), 2), (nde.DiscreteAdjoint(1000), 1)],
+)
+def test_the_backward_pass_takes_each_accepted_step_again_once_and_twice_between_checkpoints(gradient, replays):
+    field, calls = Oscillator(), []
+    field.register_forward_hook(lambda *_: calls.append(1))
+    y0 = torch.tensor([[2.0, 0.3]], dtype=FLOAT64, requires_grad=True)
+    found = nde.solve(nde.ODEProblem(field, y0, 0.0, 3.0), dt=2.9, gradient=gradient)
+    assert found.stats.rejected > 0
+    del calls[:]
+    (found.y1.sum() + found.steps.scaled_error.sum()).backward()
+    # Six evaluations per step of tsit5, and the slope at the very end.
+    once = 6 * found.stats.accepted + 1
+    assert len(calls) <= replays * once
+    assert len(calls) > 0.8 * replays * once or replays == 0
+
+
 @adjoint
 @pytest.mark.parametrize("copies", [100, 12_000])
 def test_large_states_are_differentiated_like_small_ones(copies, gradient):

@@ -67,6 +67,11 @@ def test_save_times_are_a_sequence_with_at_least_one_number(times, shape):
     refused(ValueError, lambda: SaveAt(times), f"shape {shape}", "non-empty sequence")
 
 
+@pytest.mark.parametrize("times", ["abc", ["a"], [None], {0.5}])
+def test_save_times_that_are_no_numbers_are_refused(times):
+    refused(TypeError, lambda: SaveAt(times), f"save times are {times!r}", "sequence of numbers")
+
+
 def test_save_times_have_no_gradient():
     refused(ValueError, lambda: SaveAt(torch.tensor([0.5], requires_grad=True)), "gradient", "detach()")
 

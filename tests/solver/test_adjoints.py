@@ -92,6 +92,19 @@ def test_the_gradient_of_the_end_of_every_step_is_that_of_plain_operations(metho
 
 
 @adjoint
+@pytest.mark.parametrize("method", ["bs3", "tsit5", "vern7", "rk4"])
+def test_a_save_time_at_the_end_of_a_step_stands_still_while_the_step_moves_with_the_start(method, gradient):
+    setting = Setting()
+    # Binary fractions: the first and the last save time are ends of steps to the last bit.
+    setting.t0 = torch.tensor(0.25, dtype=FLOAT64, requires_grad=True)
+    setting.inputs = (setting.y0, setting.t0, *setting.field.parameters())
+    saveat = [0.75, 0.8125, 1.25]
+    found = setting.solve(method, gradient, saveat=saveat, dt=0.25, adaptive=False)
+    expected = setting.plain(method, found.steps.dt.tolist(), saveat)
+    check_gradients(setting, found.y, expected.saved)
+
+
+@adjoint
 @pytest.mark.parametrize("method", ["tsit5", "vern7"])
 def test_many_outputs_in_one_loss_add_up(method, gradient):
     setting = Setting()

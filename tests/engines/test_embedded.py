@@ -1,6 +1,7 @@
 """The embedded engine keeps the contract; where it is short of a reference case, rounding is the reason."""
 
 import pytest
+import torch
 
 from tests.engines.contract import (
     CASES,
@@ -25,9 +26,19 @@ LOOSER = {
 }
 
 
+# The bit-for-bit agreement that the other cases of Verner's methods rest on needs fused multiply-adds, which Julia's
+# code and torch's vectorized kernels use where the processor has them. This is what torch's plain kernels reach.
+FUSED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+UNFUSED_VERNER = Bounds(t=1e-6, dt=1e-4, scaled_error=2e-3, error_floor=1e-7, y=2e-8)
+
+
 class TestEmbedded(EngineContract):
     engine = "embedded"
-    looser = LOOSER
+
+    def reference_bounds(self, case):
+        if not FUSED and case.method in ("vern7", "vern9"):
+            return UNFUSED_VERNER
+        return LOOSER.get(case.name, super().reference_bounds(case))
 
     @pytest.mark.parametrize("case", [case for case in CASES if case.name in LOOSER], ids=lambda case: case.name)
     def test_one_unit_in_the_last_place_moves_the_steps_as_far_as_they_are_from_the_reference(self, case):

@@ -1,5 +1,7 @@
 """The embedded engine keeps the contract; where it is short of a reference case, rounding is the reason."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,7 +27,6 @@ LOOSER = {
     "network-vern9-1e-08": Bounds(t=4e-7),
 }
 
-
 # The bit-for-bit agreement that the other cases of Verner's methods rest on needs fused multiply-adds, which Julia's
 # code and torch's vectorized kernels use where the processor has them. This is what torch's plain kernels reach.
 FUSED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -36,9 +37,10 @@ class TestEmbedded(EngineContract):
     engine = "embedded"
 
     def reference_bounds(self, case):
-        if not FUSED and case.method in ("vern7", "vern9"):
-            return UNFUSED_VERNER
-        return LOOSER.get(case.name, super().reference_bounds(case))
+        usual = super().reference_bounds(case)
+        if FUSED:
+            return LOOSER.get(case.name, usual)
+        return UNFUSED_VERNER if case.method in ("vern7", "vern9") else replace(usual, error_floor=1e-8)
 
     @pytest.mark.parametrize("case", [case for case in CASES if case.name in LOOSER], ids=lambda case: case.name)
     def test_one_unit_in_the_last_place_moves_the_steps_as_far_as_they_are_from_the_reference(self, case):

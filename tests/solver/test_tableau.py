@@ -163,6 +163,17 @@ def test_a_rational_table_is_checked_exactly():
         replace(HEUN, a=((), (almost,)))
 
 
+def test_a_printed_table_is_checked_to_the_digits_that_are_printed():
+    tsit5 = TABLEAUS["tsit5"]
+    for shift in (1e-11, -1e-11):
+        with pytest.raises(ValueError, match="must sum to its node"):
+            replace(tsit5, a=(tsit5.a[0], (tsit5.a[1][0] + shift,), *tsit5.a[2:]))
+        with pytest.raises(ValueError, match="error weights must sum to 0"):
+            replace(tsit5, b_error=(tsit5.b_error[0] + shift, *tsit5.b_error[1:]))
+    last_digit = replace(tsit5, a=(tsit5.a[0], (tsit5.a[1][0] + 1e-16,), *tsit5.a[2:]))
+    assert last_digit.a[1][0] != tsit5.a[1][0]
+
+
 def test_a_hermite_interpolant_needs_no_stage_more_than_both_ends_of_the_step():
     assert len(hermite(fractions("1/2", "1/2"), end_is_stage=False).weights) == 3
     assert len(hermite(fractions("1/2", "1/2", "0"), end_is_stage=True).weights) == 3

@@ -1,6 +1,7 @@
 """A model inside DistributedDataParallel: two processes, each with half of the batch."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -34,6 +35,10 @@ def train(rank, gradient, store, results):
     loss_of(shared(batch()[rank::2])).backward()
     if rank == 0:
         torch.save([param.grad for param in shared.parameters()], results)
+    # The model holds the process group's buckets; both processes let go of them before either ends the group's threads.
+    del shared
+    gc.collect()
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

@@ -72,6 +72,18 @@ def test_failures_and_bad_input_are_those_of_solve(function, extra, gradient):
         function(Oscillator(), y0(), 1.0, 1.0, **extra)
 
 
+def test_fewer_checkpoints_cost_more_evaluations_in_the_backward_pass():
+    def backward_calls(checkpoints):
+        field, calls = Oscillator(), []
+        field.register_forward_hook(lambda *_: calls.append(1))
+        found = odesolve_discrete_adjoint(field, y0(), 0.0, 2.0, checkpoints=checkpoints)
+        del calls[:]
+        found.y1.sum().backward()
+        return len(calls)
+
+    assert backward_calls(2) > 1.5 * backward_calls(None)
+
+
 def test_checkpoints_belong_to_the_adjoint_alone():
     with pytest.raises(TypeError, match="unknown option 'checkpoints'"):
         odesolve_backprop(Oscillator(), y0(), 0.0, 1.0, checkpoints=2)

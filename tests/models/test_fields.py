@@ -53,6 +53,7 @@ def test_weights_start_glorot_uniform_over_all_inputs_and_biases_at_zero():
     assert layer.weight.abs().max().item() > 0.99 * bound
     assert layer.weight.var().item() == pytest.approx(bound**2 / 3, rel=0.05)
     assert not bool(layer.bias.any())
+    assert not any(torch.equal(layer.time_weight, column) for column in layer.weight.T)
 
 
 def test_the_network_has_as_many_parameters_as_the_paper_s():

@@ -185,8 +185,14 @@ def test_a_foreign_file_is_named(capsys, folder):
 def test_an_interrupted_demo_ends_at_once_with_one_line_and_leaves_no_record_and_no_process(folder):
     arguments = [sys.executable, "-m", "pyndereg.cli", "demo", "--epochs", "100000", "--output-dir", "d"]
     # A group of its own, so that the interrupt reaches the demo and its workers as Ctrl-C on a terminal does.
+    # Where the tests themselves run in the background, interrupts are ignored, and children would inherit that.
     demo = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (folder / "d").exists():
         time.sleep(0.05)

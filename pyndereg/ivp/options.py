@@ -16,6 +16,7 @@ class SaveAt:
     Args:
         times: times to save at, by the method's interpolant; strictly monotone in the direction of integration and
             inside [t0, t1], ends included. Shape (times,), in the problem's time units. None: not by times.
+            For the gradient they stand still while t0 and t1 move, except a time equal to t1, which is the final state.
         every_step: save t0 and the end of every accepted step. Not together with `times`.
         dense: keep the stages of every accepted step, so that `solution(t)` costs no further evaluations.
 

@@ -74,7 +74,8 @@ class Solution:
         """Dense output: the state at any time between t0 and the last time reached, by the method's interpolant.
 
         With `SaveAt(dense=True)` this costs no evaluation of f; otherwise the accepted steps are replayed at the first
-        call. Differentiable like `y`.
+        call. Differentiable like `y`; all calls of one replayed solution share one graph, so several backward passes
+        through it need `retain_graph=True`.
 
         Args:
             t: time(s), in the problem's time units. Any shape.

@@ -72,7 +72,6 @@ def march(
     direction = math.copysign(1.0, t1 - t0)
     result: March[StepT] = March(t_reached=t0)
     t = t0
-    longest = abs(t1 - t0)
     non_finite = 0
     if math.isnan(dt):
         result.status = Status.NON_FINITE
@@ -92,7 +91,7 @@ def march(
                 return result
             t, non_finite = result.t_reached, 0
             dt, controller = controller.after_acceptance(dt, error)
-            dt = max(min(dt, longest), math.ulp(t))
+            dt = max(dt, math.ulp(t))
         else:
             result.rejected += 1
             non_finite = 0 if math.isfinite(error) else non_finite + 1

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.engines import get_engine
+from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, SolveFailed, SolveOptions
 
 
 def solve(
     problem: ODEProblem,
-    method: str = "tsit5",
+    method: str | JuliaMethod = "tsit5",
     *,
     rtol: float = 1e-6,
     atol: float = 1e-6,
@@ -27,12 +28,15 @@ def solve(
 
     Args:
         problem: the question.
-        method: `tsit5`, `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`, `heun`, `rk4` (fixed step).
+        method: `tsit5`, `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`, `heun`, `rk4` (fixed step);
+            with `engine="julia"` also any algorithm of OrdinaryDiffEq, as `pyndereg.julia.method(name, ...)`.
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
             root mean square over the whole state, the batch included.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
-        gradient: how gradients flow: `DiscreteAdjoint(...)` or `Backprop()`.
-        engine: who takes the steps: `"embedded"`.
+        gradient: how gradients flow: `DiscreteAdjoint(...)`; with `engine="embedded"` also `Backprop()`; with
+            `engine="julia"` also `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
+            `GaussAdjoint(...)`, `ForwardSensitivity()`, or `pyndereg.julia.sensealg(name, ...)`.
+        engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq).
         raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.
         dt: step length of a fixed-step method, length of the first step of an adaptive one (automatic by default);
             positive, in the problem's time units.
@@ -40,13 +44,17 @@ def solve(
         max_steps: limit on attempted steps.
         stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening],
             or `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
+        field: with `engine="julia"`, how f gets there: `"native"`, as a Julia network over the same parameters;
+            `"callback"`, called back from Julia; by default native where f has a counterpart.
 
     Returns:
         The solution with its states, its differentiable record of steps and true counts.
 
     Raises:
         SolveFailed: the solve ended early; the exception carries the solution so far.
-        TypeError, ValueError: an option is unknown or out of range, or f returns something that is no slope of y.
+        TypeError, ValueError: an option is unknown or out of range, the engine does not know it, or f returns something
+            that is no slope of y.
+        JuliaUnavailable: the julia engine cannot be started here; the sentence says what to install.
     """
     names = [option.name for option in fields(SolveOptions)]
     for name in options:

@@ -16,15 +16,21 @@ class Engine(Protocol):
         ...
 
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (EmbeddedEngine(),)}
+NAMES = ("embedded", "julia")
+
+_engines: dict[str, Engine] = {"embedded": EmbeddedEngine()}
 
 
 def get_engine(name: str) -> Engine:
-    """The engine of that name.
+    """The engine of that name; the julia engine is imported when it is first asked for.
 
     Raises:
         ValueError: there is none.
     """
-    if name not in ENGINES:
-        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
-    return ENGINES[name]
+    if name not in NAMES:
+        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "julia" and name not in _engines:
+        from pyndereg.engines.julia.engine import JuliaEngine
+
+        _engines[name] = JuliaEngine()
+    return _engines[name]

@@ -18,6 +18,7 @@ from pyndereg.ivp import (
     Statistics,
     StepRecord,
 )
+from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
 from pyndereg.solver.adjoints import DifferentiableSolve, Solve
 from pyndereg.solver.control import Controller, FixedStep, PIController, Schedule, first_step
 from pyndereg.solver.field import Field
@@ -38,7 +39,8 @@ class EmbeddedEngine:
 
     def solve(self, problem: ODEProblem, options: SolveOptions) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
-        tableau = get_tableau(options.method)
+        _refuse_what_only_julia_has(problem, options)
+        tableau = get_tableau(str(options.method))
         run = _run(problem, options, tableau, problem.interval[1], _controller(options, tableau))
         layout, result, y1 = problem.layout, run.march, run.y1
         saves_end_only = options.saveat.times is None and not options.saveat.every_step
@@ -54,6 +56,21 @@ class EmbeddedEngine:
             if run.nodes.numel()
             else _ReplayedDense(problem, options, result),
         )
+
+
+def _refuse_what_only_julia_has(problem: ODEProblem, options: SolveOptions) -> None:
+    found = None
+    if isinstance(problem.f, JuliaFunction):
+        found = f"f is the Julia function {problem.f.name}"
+    elif isinstance(options.method, JuliaMethod):
+        found = f"method is the Julia algorithm {options.method.name}"
+    elif options.field is not None:
+        found = f"field is {options.field!r}"
+    elif not isinstance(options.gradient, Backprop | DiscreteAdjoint):
+        name = options.gradient.name if isinstance(options.gradient, JuliaSensealg) else type(options.gradient).__name__
+        found = f"gradient is {name}"
+    if found is not None:
+        raise ValueError(f"{found}, which engine='embedded' does not have; pass engine='julia'")
 
 
 @dataclass(frozen=True)
@@ -216,5 +233,5 @@ class _ReplayedDense:
             )
         options = replace(self.options, saveat=SaveAt(dense=True), max_steps=len(self.march.dt))
         schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
-        tableau = get_tableau(options.method)
+        tableau = get_tableau(str(options.method))
         return _dense(self.problem, tableau, _run(self.problem, options, tableau, self.march.t_reached, schedule))

@@ -1,7 +1,19 @@
 """The question and the answer, without numerics: problems, options, solutions, and how a solve can end."""
 
 from pyndereg.ivp.errors import SolveFailed
-from pyndereg.ivp.options import Backprop, DiscreteAdjoint, Gradient, SaveAt, SolveOptions
+from pyndereg.ivp.options import (
+    Backprop,
+    BacksolveAdjoint,
+    ContinuousAdjoint,
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    GaussAdjoint,
+    Gradient,
+    InterpolatingAdjoint,
+    QuadratureAdjoint,
+    SaveAt,
+    SolveOptions,
+)
 from pyndereg.ivp.problem import ODEProblem
 from pyndereg.ivp.solution import Solution, Statistics, StepRecord
 from pyndereg.ivp.state import State, StateLayout
@@ -9,9 +21,15 @@ from pyndereg.ivp.status import Status
 
 __all__ = [
     "Backprop",
+    "BacksolveAdjoint",
+    "ContinuousAdjoint",
     "DiscreteAdjoint",
+    "ForwardSensitivity",
+    "GaussAdjoint",
     "Gradient",
+    "InterpolatingAdjoint",
     "ODEProblem",
+    "QuadratureAdjoint",
     "SaveAt",
     "Solution",
     "SolveFailed",

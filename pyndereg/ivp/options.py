@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
+
 
 @dataclass(frozen=True)
 class SaveAt:
@@ -92,16 +94,78 @@ class DiscreteAdjoint:
             raise ValueError(f"checkpoints is {self.checkpoints!r}; pass a positive number of states, or None for all")
 
 
-Gradient = Backprop | DiscreteAdjoint
+@dataclass(frozen=True)
+class ContinuousAdjoint:
+    """What the continuous adjoints have in common: they solve the adjoint equation backwards in time.
+
+    They give gradients of states, not of `solution.steps`, which only exist in the numerical solution.
+
+    Args:
+        rtol, atol: tolerances of the backward solve; those of the forward solve by default.
+        vjp: who makes the vector-Jacobian products of f: `"field"`, the right-hand side's own (autograd for a torch
+            module), which is the default; further ones of the julia engine see `pyndereg.julia.sensealg`.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    vjp: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not 0 < value < math.inf):
+                raise ValueError(f"{name} of {type(self).__name__} is {value!r}; pass a positive number, or None")
+
+
+@dataclass(frozen=True)
+class BacksolveAdjoint(ContinuousAdjoint):
+    """Gradient by solving the state backwards together with its adjoint: least memory, unstable where f contracts.
+
+    Args:
+        checkpointing: put the state back on the forward solution at every save time.
+    Source: [@chen2018neural].
+    """
+
+    checkpointing: bool = True
+
+
+@dataclass(frozen=True)
+class InterpolatingAdjoint(ContinuousAdjoint):
+    """Gradient by the adjoint equation on the forward solution's dense output.
+
+    Args:
+        checkpointing: solve forwards again between save times instead of keeping the dense output.
+    """
+
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class QuadratureAdjoint(ContinuousAdjoint):
+    """Gradient by the adjoint equation without parameters, their part by quadrature of its dense output afterwards."""
+
+
+@dataclass(frozen=True)
+class GaussAdjoint(ContinuousAdjoint):
+    """Gradient by the adjoint equation without parameters, their part by Gauss quadrature along the way."""
+
+
+@dataclass(frozen=True)
+class ForwardSensitivity:
+    """Gradient by forward mode: derivatives of all states are solved for together; for up to about a hundred parameters."""
+
+
+Gradient = Backprop | DiscreteAdjoint | ContinuousAdjoint | ForwardSensitivity | JuliaSensealg
 
 STIFFNESS_NORMS = ("rms", "max")
+FIELDS = ("native", "callback")
 
 
 @dataclass(frozen=True)
 class SolveOptions:
     """Everything about a solve that is not the problem; see `pyndereg.solve` for the meaning of each."""
 
-    method: str = "tsit5"
+    method: str | JuliaMethod = "tsit5"
     rtol: float = 1e-6
     atol: float = 1e-6
     saveat: SaveAt = SaveAt()
@@ -110,6 +174,7 @@ class SolveOptions:
     adaptive: bool = True
     max_steps: int = 100_000
     stiffness: str = "rms"
+    field: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
@@ -126,3 +191,5 @@ class SolveOptions:
             raise ValueError(f"max_steps is {self.max_steps!r}; pass a positive whole number")
         if self.stiffness not in STIFFNESS_NORMS:
             raise ValueError(f"stiffness is {self.stiffness!r}; pass one of {', '.join(map(repr, STIFFNESS_NORMS))}")
+        if self.field is not None and self.field not in FIELDS:
+            raise ValueError(f"field is {self.field!r}; pass {' or '.join(map(repr, FIELDS))}, or None to choose")

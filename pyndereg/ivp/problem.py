@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.state import State, StateLayout, check_state
 
 Time = float | Tensor
@@ -32,7 +33,7 @@ class ODEProblem:
     """An ordinary differential equation dy/dt = f(t, y) from y(t0) = y0 to t1.
 
     Args:
-        f: right-hand side `f(t, y) -> dy/dt`; a function or an `nn.Module`. `t` is a scalar tensor of y's dtype, in the
+        f: right-hand side `f(t, y) -> dy/dt`; a function, an `nn.Module`, or a `pyndereg.julia.function`. `t` is a scalar tensor of y's dtype, in the
             problem's time units; `y` and the result have the shape(s) of `y0`, a tuple where `y0` is one.
         y0: initial state: a float32 or float64 tensor of any shape, or a tuple of tensors.
         t0, t1: ends of the interval, in the problem's time units; `t1 < t0` integrates backwards. Numbers, or scalar
@@ -81,5 +82,7 @@ class ODEProblem:
     def parameters(self) -> tuple[Tensor, ...]:
         """Every tensor inside `f` that asks for a gradient, each once: a module's own, then `params`."""
         own = tuple(self.f.parameters()) if isinstance(self.f, nn.Module) else ()
+        if isinstance(self.f, JuliaFunction) and self.f.parameters is not None:
+            own = (self.f.parameters,)
         unique = {id(param): param for param in own + tuple(self.params) if param.requires_grad}
         return tuple(unique.values())

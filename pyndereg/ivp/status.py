@@ -19,6 +19,11 @@ class Status(Enum):
         "f or the state became NaN or infinite: check f where it says, bound its output, or start from a smaller state"
     )
 
+    NOT_CONVERGED = (
+        "the implicit method's nonlinear equations could not be solved: loosen the tolerances, shorten the first step "
+        "with dt=, or choose another method"
+    )
+
     @property
     def succeeded(self) -> bool:
         """Whether the solution covers the whole interval."""

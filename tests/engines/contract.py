@@ -6,7 +6,7 @@ class TestEmbedded(EngineContract):
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -22,7 +22,6 @@ METHODS = ADAPTIVE + FIXED_STEP
 STIFFNESS = ("dp5", "tsit5", "vern7", "vern9")
 GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
 
-gradients = pytest.mark.parametrize("gradient", GRADIENTS, ids=["backprop", "adjoint", "checkpoints"])
 methods = pytest.mark.parametrize("method", METHODS)
 
 
@@ -72,9 +71,15 @@ class EngineContract:
 
     Attributes:
         engine: the engine's name.
+        gradients: the gradients of the numerical solution that it offers.
     """
 
     engine: ClassVar[str]
+    gradients: ClassVar[tuple[Any, ...]] = GRADIENTS
+
+    def pytest_generate_tests(self, metafunc):
+        if "gradient" in metafunc.fixturenames:
+            metafunc.parametrize("gradient", self.gradients, ids=repr)
 
     def solve(self, problem, method="tsit5", **options):
         return nde.solve(problem, method, engine=self.engine, **options)
@@ -309,7 +314,6 @@ class EngineContract:
             found(1.0)
             assert field.calls == found.stats.nfe
 
-    @gradients
     def test_nfe_counts_the_forward_solve_alone(self, gradient):
         field = Oscillator()
         calls = []
@@ -446,7 +450,6 @@ class EngineContract:
     # --- gradients
 
     @methods
-    @gradients
     def test_gradients_on_a_fixed_grid_are_those_of_finite_differences(self, method, gradient):
         # Three steps so long that differences of the estimates are above rounding; save times inside them.
         generator = torch.Generator().manual_seed(3)
@@ -476,7 +479,6 @@ class EngineContract:
 
         assert torch.autograd.gradcheck(outputs, (y0, weights, t0, t1))
 
-    @gradients
     def test_the_gradient_of_dense_output_that_was_kept_is_that_of_finite_differences(self, gradient):
         y0 = torch.tensor([0.4, -0.7, 1.1], dtype=FLOAT64, requires_grad=True)
         t0, t1 = (torch.tensor(t, dtype=FLOAT64, requires_grad=True) for t in (0.1, 1.6))
@@ -491,7 +493,6 @@ class EngineContract:
 
         assert torch.autograd.gradcheck(outputs, (y0, t0, t1))
 
-    @gradients
     def test_the_gradient_of_the_end_of_every_step_is_that_of_finite_differences(self, gradient):
         y0 = torch.tensor([0.4, -0.7, 1.1], dtype=FLOAT64, requires_grad=True)
         t0, t1 = (torch.tensor(t, dtype=FLOAT64, requires_grad=True) for t in (0.1, 1.6))
@@ -504,7 +505,6 @@ class EngineContract:
 
         assert torch.autograd.gradcheck(outputs, (y0, t0, t1))
 
-    @gradients
     @pytest.mark.parametrize("t1", [1.5, -1.5])
     def test_gradients_of_an_adaptive_solve_meet_the_closed_form(self, gradient, t1):
         y0 = torch.tensor([1.0, -2.0], dtype=FLOAT64, requires_grad=True)
@@ -524,7 +524,7 @@ class EngineContract:
         ("method", "stiffness"), [("tsit5", "rms"), ("dp5", "max"), ("vern7", "max"), ("vern9", "rms")]
     )
     def test_all_gradients_agree_on_an_adaptive_solve_with_rejected_steps(self, method, stiffness):
-        found = [self.differentiate_everything(gradient, method, stiffness) for gradient in GRADIENTS]
+        found = [self.differentiate_everything(gradient, method, stiffness) for gradient in self.gradients]
         for other in found[1:]:
             for one, two in zip(found[0], other, strict=True):
                 torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
@@ -567,14 +567,12 @@ class EngineContract:
         assert steps.scaled_error.requires_grad
         assert steps.stiffness.requires_grad
 
-    @gradients
     def test_estimates_that_a_method_does_not_have_ask_for_no_gradient(self, gradient):
         y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
         steps = self.solve(nde.ODEProblem(decay, y0), "rk4", dt=0.25, gradient=gradient).steps
         assert not steps.scaled_error.requires_grad
         assert not steps.stiffness.requires_grad
 
-    @gradients
     def test_only_what_asks_for_a_gradient_gets_one(self, gradient):
         field, y0 = Oscillator(), torch.tensor([[2.0, 0.0]], dtype=FLOAT64)
         field.drive.requires_grad_(False)
@@ -583,7 +581,6 @@ class EngineContract:
         assert field.damping.grad is not None
         assert (field.drive.grad, y0.grad, t1.grad) == (None, None, None)
 
-    @gradients
     def test_an_output_that_is_not_used_costs_no_gradient_and_a_constant_field_gives_none(self, gradient):
         y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
         idle = torch.ones(3, dtype=FLOAT64, requires_grad=True)
@@ -593,7 +590,7 @@ class EngineContract:
         assert idle.grad is None or not bool(idle.grad.any())
 
     def test_a_field_may_return_its_state_or_a_parameter_itself(self):
-        for gradient in GRADIENTS:
+        for gradient in self.gradients:
             y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
             slope = torch.full((2,), 3.0, dtype=FLOAT64, requires_grad=True)
             self.solve(nde.ODEProblem(lambda t, y: y, y0), gradient=gradient, rtol=1e-9).y1.sum().backward()
@@ -603,13 +600,12 @@ class EngineContract:
             assert slope.grad.tolist() == pytest.approx([2.0, 2.0], rel=1e-12)
 
     def test_a_save_time_that_is_also_the_start_passes_its_gradient_to_the_initial_state(self):
-        for gradient in GRADIENTS:
+        for gradient in self.gradients:
             y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
             found = self.solve(nde.ODEProblem(decay, y0), saveat=[0.0, 0.5], gradient=gradient)
             (grad,) = torch.autograd.grad(found.y[0].sum(), y0)
             assert grad.tolist() == [1.0, 1.0]
 
-    @gradients
     def test_the_gradient_of_a_failed_solve_is_that_of_its_accepted_steps(self, gradient):
         y0 = torch.tensor([1.0, -0.5], dtype=FLOAT64, requires_grad=True)
         problem = nde.ODEProblem(decay, y0, 0.0, 5.0)
@@ -638,7 +634,6 @@ class EngineContract:
         found.y1.sum().backward()
         assert field.damping.grad is not None
 
-    @gradients
     def test_a_second_derivative_is_refused_with_a_way_out(self, gradient):
         y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
         found = self.solve(nde.ODEProblem(van_der_pol, y0), gradient=gradient)
@@ -646,7 +641,6 @@ class EngineContract:
             torch.autograd.grad(found.y1.sum(), y0, create_graph=True)
         check_sentence(raised.value, "create_graph=True")
 
-    @gradients
     def test_a_graph_that_is_retained_can_be_used_twice(self, gradient):
         field, y0 = Oscillator(), torch.tensor([[2.0, 0.0]], dtype=FLOAT64, requires_grad=True)
         found = self.solve(nde.ODEProblem(field, y0), gradient=gradient, saveat=[0.3, 0.7], rtol=1e-4)
@@ -655,7 +649,6 @@ class EngineContract:
         second = torch.autograd.grad(loss, (y0, *field.parameters()))
         assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
 
-    @gradients
     def test_a_parameter_that_was_changed_before_the_backward_pass_is_noticed(self, gradient):
         field, y0 = Oscillator(), torch.tensor([[2.0, 0.0]], dtype=FLOAT64, requires_grad=True)
         for changed in (field.damping, y0):
@@ -665,7 +658,6 @@ class EngineContract:
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):
                 found.y1.sum().backward()
 
-    @gradients
     def test_a_tensor_that_f_uses_but_nobody_declared_is_refused(self, gradient):
         hidden = torch.tensor([0.3, 0.4], dtype=FLOAT64, requires_grad=True)
         for y0 in (torch.ones(2, dtype=FLOAT64), torch.ones(2, dtype=FLOAT64, requires_grad=True)):

@@ -1,0 +1,127 @@
+# A solve with its record of steps.
+
+import Logging
+
+"""
+    solve(field, p, u0, tspan; algorithm, abstol, reltol, options...) -> NamedTuple
+
+Solve du/dt = f(u, p, t) and keep what the solver knew about every accepted step.
+
+# Arguments
+- `field`: a `Field`; `p`: its parameters, a vector.
+- `u0`: initial state, an array of any shape; `tspan`: both ends, the second may be the smaller one.
+- `algorithm`: of OrdinaryDiffEq, see `algorithm`.
+- `abstol`, `reltol`: absolute (units of u) and relative (dimensionless) tolerance.
+- `saveat`: times strictly inside the interval, in the direction of integration.
+- `dt`: length of the first step, or of every step if `adaptive` is false; `nothing` for automatic.
+- `adaptive`: whether steps are controlled by their errors.
+- `maxiters`: limit on attempted steps.
+- `stiffness`: "rms" or "max", see `StagePair`.
+- `keep_states`: keep the state at the start of every step, or of at most `checkpoints` of them if that is positive.
+- `keep_solution`: keep OrdinaryDiffEq's solution with dense output, for `interpolate` and the continuous adjoints.
+
+# Returns
+- `u1`, `t_reached`: the last accepted state and its time; `saved`: states at `saveat`, as far as they were reached.
+- `t`, `dt`, `scaled_error`, `stiffness`: one entry per accepted step; NaN where the method has no estimate.
+- `states`: matrix of the states kept, shape (length(u0), count), and `kept`, the indices of the steps they begin.
+- `retcode`: a symbol of SciMLBase.ReturnCode; `rejected`, `evaluations`: counts; `messages`: warnings of the solver.
+- `solution`: OrdinaryDiffEq's, or nothing.
+"""
+function solve(
+        field::Field, p::AbstractVector, u0::AbstractArray{T}, tspan; algorithm, abstol, reltol, saveat = (), dt = nothing,
+        adaptive = true, maxiters = 100_000, stiffness = "rms", keep_states = false, checkpoints = 0,
+        keep_solution = false, problem = nothing
+    ) where {T}
+    t0, t1 = T.(tspan)
+    counted = Counted(field, u0; remember = forgets_stages(algorithm))
+    has_error = is_adaptive_method(algorithm)
+    fixed = !adaptive && has_error
+    recorder = Recorder(
+        u0; keep_states, checkpoints, has_error, estimate = stiffness_estimate(algorithm, stiffness == "rms", counted)
+    )
+    equation = SciMLBase.ODEProblem(
+        SciMLBase.ODEFunction{true, SciMLBase.FullSpecialize}(counted), u0, (t0, t1), p
+    )
+    first_step = isnothing(dt) ? (;) : (; dt = T(dt))
+    # Steps of one length whose errors are estimated all the same: no other is allowed, and none is rejected.
+    lengths = fixed ? (; dtmin = T(dt), dtmax = T(dt), force_dtmin = true) : (;)
+    logger = Messages(String[])
+    integrator = Logging.with_logger(logger) do
+        integrator = SciMLBase.init(
+            equation, for_field(algorithm, field); abstol = T(abstol), reltol = T(reltol), adaptive = has_error, maxiters,
+            saveat = T.(saveat), save_start = keep_solution, save_end = keep_solution, save_everystep = keep_solution,
+            dense = keep_solution, callback = SciMLBase.DiscreteCallback(recorder, identity; save_positions = (false, false)),
+            first_step..., lengths...
+        )
+        # An error to be reported, not thrown, even before the first step.
+        isfinite(integrator.dt) ? SciMLBase.solve!(integrator) : (integrator.sol = SciMLBase.solution_new_retcode(integrator.sol, SciMLBase.ReturnCode.DtNaN))
+        integrator
+    end
+    keep_solution && complete!(integrator.sol)
+    recorder.keep_states && checkpoints == 0 && append!(recorder.states, vec(integrator.u))
+    return (;
+        u1 = integrator.u, t_reached = Float64(integrator.t), saved = keep_solution ? T[] : integrator.sol.u,
+        recorder.t, recorder.dt, recorder.scaled_error, recorder.stiffness,
+        states = reshape(recorder.states, length(u0), :), recorder.kept,
+        retcode = Symbol(integrator.sol.retcode), rejected = Int(integrator.stats.nreject),
+        counted.evaluations, logger.messages, solution = keep_solution ? integrator.sol : nothing,
+    )
+end
+
+"Evaluate the stages that a lazy interpolant leaves out, so that dense output costs no evaluation later."
+function complete!(solution)
+    hasproperty(solution.alg, :lazy) || return nothing
+    for n in 1:(length(solution.t) - 1)
+        solution((solution.t[n] + solution.t[n + 1]) / 2)
+    end
+    return nothing
+end
+
+"The estimate of stiffness that an algorithm has."
+function stiffness_estimate(algorithm, rms, counted)
+    is_composite(algorithm) && return OwnStiffness()
+    isnothing(stiffness_stages(algorithm)) && return NoStiffness()
+    return StagePair(rms, counted)
+end
+
+const TABLEAUS = Dict{Any, Any}()
+
+"The tableau of an algorithm, probed once."
+tableau_of(algorithm) =
+    get!(() -> Base.invokelatest(tableau, algorithm; adaptive = is_adaptive_method(algorithm)), TABLEAUS, typeof(algorithm))
+
+"""
+    for_field(algorithm, field)
+
+The algorithm, with Jacobians by finite differences where dual numbers cannot enter the field and none were chosen.
+"""
+function for_field(algorithm, field)
+    is_implicit(algorithm) && !is_generic(field) || return algorithm
+    return without_duals(algorithm)
+end
+
+"""
+    interpolate(solution, times) -> matrix
+
+Dense output of a solution that was kept. Shape (length(u), length(times)).
+"""
+function interpolate(solution, times)
+    result = similar(vec(solution.u[1]), length(solution.u[1]), length(times))
+    for (column, t) in zip(eachcol(result), times)
+        copyto!(column, solution(eltype(solution.t)(t)))
+    end
+    return result
+end
+
+# --- warnings
+
+"Collects the solver's warnings as text."
+struct Messages <: Logging.AbstractLogger
+    messages::Vector{String}
+end
+
+Logging.min_enabled_level(::Messages) = Logging.Warn
+Logging.shouldlog(::Messages, arguments...) = true
+Logging.catch_exceptions(::Messages) = false
+Logging.handle_message(logger::Messages, level, message, arguments...; keywords...) =
+    (push!(logger.messages, string(message)); nothing)

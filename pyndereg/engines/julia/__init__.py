@@ -1,0 +1,1 @@
+"""The julia engine: OrdinaryDiffEq and SciMLSensitivity behind the same words."""

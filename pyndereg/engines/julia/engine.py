@@ -1,0 +1,156 @@
+"""The julia engine: OrdinaryDiffEq's solvers, their own error estimates, and gradients of both."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia
+from pyndereg.engines.julia.dense import JuliaDense
+from pyndereg.engines.julia.fields import julia_field
+from pyndereg.engines.julia.forward import JuliaSolve, Outcome, rounded, step_length
+from pyndereg.engines.julia.session import call, number_of
+from pyndereg.ivp import (
+    Backprop,
+    DiscreteAdjoint,
+    InterpolatingAdjoint,
+    ODEProblem,
+    Solution,
+    SolveOptions,
+    Statistics,
+    StepRecord,
+)
+from pyndereg.ivp.julia import JuliaMethod
+from pyndereg.julia_runtime import start
+from pyndereg.solver.tableaus import TABLEAUS, get_tableau
+
+# Warnings that only repeat how the solve ended, which its status says.
+STATUS_WARNINGS = ("Interrupted. Larger maxiters", "dt(", "Instability detected", "NaN dt", "Automatic dt set")
+
+
+class SolverWarning(UserWarning):
+    """Something that the solver noticed and that its user should know."""
+
+
+class JuliaEngine:
+    """Solves ordinary differential equations with OrdinaryDiffEq."""
+
+    name = "julia"
+
+    def solve(self, problem: ODEProblem, options: SolveOptions) -> Solution:
+        """The solution of a problem; see `pyndereg.solve`."""
+        method = _checked_method(options)
+        _check(problem, options)
+        start()
+        grad_mode = torch.is_grad_enabled()
+        ends = [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in (problem.t0, problem.t1)]
+        with_time = grad_mode and any(t.requires_grad for t in ends)
+        field = julia_field(problem, options.field, with_time=with_time)
+        layout = problem.layout
+        y0 = layout.flatten(problem.y0)
+        with_grad = grad_mode and (
+            with_time or y0.requires_grad or any(param.requires_grad for param in field.parameters)
+        )
+        discrete = isinstance(options.gradient, DiscreteAdjoint)
+        if with_grad and discrete:
+            _check_replayable(method)
+        t0, t1 = (rounded(t, layout.dtype) for t in problem.interval)
+        times = tuple(rounded(t, layout.dtype) for t in options.saveat.checked_times(*problem.interval))
+        checkpoints = options.gradient.checkpoints if isinstance(options.gradient, DiscreteAdjoint) else None
+        julia_solve = JuliaSolve(
+            field=field,
+            method=method,
+            layout=layout,
+            t0=t0,
+            t1=t1,
+            times=times,
+            every_step=options.saveat.every_step,
+            rtol=options.rtol,
+            atol=options.atol,
+            dt=step_length(options.dt),
+            adaptive=options.adaptive,
+            max_steps=options.max_steps,
+            stiffness=options.stiffness,
+            keep_states=with_grad and discrete,
+            checkpoints=0 if options.saveat.every_step else checkpoints or 0,
+            keep_solution=options.saveat.dense or (with_grad and not discrete),
+            check_leaves=grad_mode,
+        )
+        run = DifferentiableRun(julia_solve, options.gradient)
+        if with_grad:
+            y1, saved, scaled_error, stiffness = SolveInJulia.apply(run, y0, *ends, *field.parameters)
+        else:
+            with torch.no_grad():
+                run.outcome = julia_solve.run(y0)
+            y1, saved = run.outcome.y1, run.outcome.saved
+            scaled_error, stiffness = (x.to(layout.dtype) for x in (run.outcome.scaled_error, run.outcome.stiffness))
+        outcome = run.outcome
+        assert outcome is not None
+        _warn(outcome)
+        saves_end_only = options.saveat.times is None and not options.saveat.every_step
+        t_reached = problem.interval[1] if outcome.status.succeeded else outcome.t_reached
+        return Solution(
+            t=y1.new_tensor([t_reached] if saves_end_only else outcome.times),
+            y=layout.unflatten(y1[None] if saves_end_only else saved),
+            y1=layout.unflatten(y1),
+            steps=StepRecord(outcome.t.to(layout.dtype), outcome.dt.to(layout.dtype), scaled_error, stiffness),
+            stats=Statistics(nfe=outcome.nfe, accepted=outcome.t.shape[0], rejected=outcome.rejected),
+            status=outcome.status,
+            t_reached=t_reached,
+            interpolate=JuliaDense(problem, run, tuple(ends)),
+        )
+
+
+def _checked_method(options: SolveOptions) -> JuliaMethod:
+    """The algorithm.
+
+    Raises:
+        ValueError: the name is unknown, or a step length is missing.
+    """
+    method = options.method
+    if isinstance(method, JuliaMethod):
+        if options.dt is None and not options.adaptive:
+            raise ValueError(
+                f"method {method.name!r} was asked for with adaptive=False and no step length was given; pass dt="
+            )
+        return method
+    tableau = get_tableau(method)
+    if options.dt is None and (tableau.b_error is None or not options.adaptive):
+        reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
+        raise ValueError(f"method {method!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
+    return JuliaMethod(method, {})
+
+
+def _check(problem: ODEProblem, options: SolveOptions) -> None:
+    if isinstance(options.gradient, Backprop):
+        raise ValueError(
+            "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
+            "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
+        )
+    device = problem.layout.device
+    if device.type != "cpu":
+        raise ValueError(
+            f"y0 is on {device}, and the julia engine solves on the CPU: its CUDA part, which needs CUDA.jl in the "
+            "Julia project, is not there yet; move y0 and f to the CPU, or pass engine='embedded'"
+        )
+
+
+def _check_replayable(method: JuliaMethod) -> None:
+    if method.name in TABLEAUS:
+        return
+
+    def replayable(bridge: object) -> bool:
+        return bool(bridge.has_tableau(method_number(bridge, method)))  # type: ignore[attr-defined]
+
+    if not call(replayable):
+        raise ValueError(
+            f"method {method.name!r} is no explicit Runge–Kutta method, whose steps DiscreteAdjoint could replay; pass "
+            "another gradient=, such as InterpolatingAdjoint()"
+        )
+
+
+def _warn(outcome: Outcome) -> None:
+    for message in outcome.warnings:
+        if not outcome.status.succeeded and any(text in message for text in STATUS_WARNINGS):
+            continue
+        warnings.warn(message, SolverWarning, stacklevel=4)

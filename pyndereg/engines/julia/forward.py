@@ -1,0 +1,206 @@
+"""One forward solve in Julia, and what is read of its result."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyndereg.engines.julia.convert import Reply, Request, address, pointer, tensor_at
+from pyndereg.engines.julia.fields import JuliaField
+from pyndereg.engines.julia.session import Held, call, number_of
+from pyndereg.ivp import Status
+from pyndereg.ivp.julia import JuliaMethod
+from pyndereg.ivp.state import StateLayout
+
+# In the order of NDERegEngine.Bridge.STATUSES.
+STATUSES = (Status.SUCCESS, Status.MAX_STEPS, Status.STEP_UNDERFLOW, Status.NON_FINITE, Status.NOT_CONVERGED)
+
+
+@dataclass(frozen=True)
+class JuliaSolve:
+    """A solve that is ready to run.
+
+    Attributes:
+        field, method: what is solved and how.
+        layout: of the state.
+        t0, t1: ends of the interval, as the state's dtype has them.
+        times: save times in order, ends included.
+        every_step: save t0 and the end of every step instead.
+        rtol, atol, dt, adaptive, max_steps, stiffness: as `SolveOptions`; dt is NaN where there is none.
+        keep_states: keep the state at the start of every step, or of `checkpoints` of them.
+        keep_solution: keep OrdinaryDiffEq's solution, with dense output.
+        check_leaves: refuse a right-hand side that depends on an undeclared parameter.
+    """
+
+    field: JuliaField
+    method: JuliaMethod
+    layout: StateLayout
+    t0: float
+    t1: float
+    times: tuple[float, ...]
+    every_step: bool
+    rtol: float
+    atol: float
+    dt: float
+    adaptive: bool
+    max_steps: int
+    stiffness: str
+    keep_states: bool
+    checkpoints: int
+    keep_solution: bool
+    check_leaves: bool
+
+    def with_everything(self) -> "JuliaSolve":
+        """The same solve, keeping all that dense output and its gradient need."""
+        return replace(
+            self, keep_states=True, checkpoints=0, keep_solution=True, times=(), every_step=False, check_leaves=False
+        )
+
+    def run(self, y0: Tensor) -> "Outcome":
+        """Solve from a flat state. Shape (size,)."""
+        return call(lambda bridge: _run(bridge, self, y0.detach().contiguous()))
+
+    def enter(self, function: Callable[[], Any]) -> Any:
+        """function(), which lets Julia call the field; on the Julia thread.
+
+        Raises:
+            BaseException: what the field raised, or what Julia did.
+        """
+        torch_field = self.field.torch_field
+        with self.field.alive():
+            try:
+                return function()
+            except Exception as error:
+                if torch_field is None or torch_field.error is None:
+                    raise
+                failure = torch_field.error
+                torch_field.error = None
+        raise failure
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a forward solve left.
+
+    Attributes:
+        held: its record in Julia; None where nothing needs it.
+        status, nfe, rejected, t_reached: how it went.
+        t, dt, scaled_error, stiffness: of the accepted steps. Shape (steps,), float64.
+        times: times at which states were saved.
+        saved: these states. Shape (times, size).
+        y1: last accepted state. Shape (size,).
+        warnings: the solver's.
+    """
+
+    held: Held | None
+    status: Status
+    nfe: int
+    rejected: int
+    t_reached: float
+    t: Tensor
+    dt: Tensor
+    scaled_error: Tensor
+    stiffness: Tensor
+    times: tuple[float, ...]
+    saved: Tensor
+    y1: Tensor
+    warnings: tuple[str, ...]
+
+
+def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
+    layout, field, times = solve.layout, solve.field, solve.times
+    inner = torch.tensor([t for t in times if t not in (solve.t0, solve.t1)], dtype=torch.float64)
+    starts = bool(times) and times[0] == solve.t0
+    saved, y1 = y0.new_empty(len(times), layout.size), torch.empty_like(y0)
+    dimensions = torch.tensor(tuple(reversed(layout.solver_shape)) or (1,), dtype=torch.int64)
+    request = Request(
+        number_of(bridge, field.key, field.make),
+        method_number(bridge, solve.method),
+        pointer(y0),
+        pointer(dimensions),
+        len(dimensions),
+        int(layout.dtype == torch.float32),
+        pointer(field.p),
+        field.p.numel(),
+        solve.t0,
+        solve.t1,
+        solve.rtol,
+        solve.atol,
+        solve.dt,
+        int(solve.adaptive),
+        solve.max_steps,
+        pointer(inner),
+        len(inner),
+        None if len(inner) == 0 else saved[int(starts) :].data_ptr(),
+        pointer(y1),
+        int(solve.stiffness == "rms"),
+        int(solve.keep_states or solve.every_step),
+        solve.checkpoints,
+        int(solve.keep_solution),
+    )
+    reply = Reply()
+    if field.torch_field is not None:
+        field.torch_field.check_leaves = solve.check_leaves
+    solve.enter(lambda: bridge.solve._jl_call_nogil(address(request), address(reply)))
+    held = Held(reply.record)
+    t, dt, scaled_error, stiffness = (
+        tensor_at(where, reply.steps, torch.float64).clone()
+        for where in (reply.t, reply.dt, reply.scaled_error, reply.stiffness)
+    )
+    status = STATUSES[reply.status]
+    t_reached = solve.t1 if status.succeeded else reply.t_reached
+    if solve.every_step:
+        saved = tensor_at(reply.states, (reply.steps + 1) * layout.size, layout.dtype).clone().view(-1, layout.size)
+        times = (*t.tolist(), t_reached)
+    elif times:
+        count = int(starts) + reply.saved
+        if starts:
+            saved[0] = y0
+        if times[-1] == solve.t1 and status.succeeded:
+            saved[count] = y1
+            count += 1
+        saved, times = saved[:count], times[:count]
+    return Outcome(
+        held=held if solve.keep_states or solve.keep_solution else None,
+        status=status,
+        nfe=reply.evaluations,
+        rejected=reply.rejected,
+        t_reached=t_reached,
+        t=t,
+        dt=dt,
+        scaled_error=scaled_error,
+        stiffness=stiffness,
+        times=times,
+        saved=saved,
+        y1=y1,
+        warnings=_warnings(bridge, reply),
+    )
+
+
+def method_number(bridge: Any, method: JuliaMethod) -> int:
+    """The number of an algorithm; on the Julia thread."""
+    options = tuple(method.options.items())
+    return number_of(
+        bridge,
+        ("method", method.name, options),
+        lambda bridge: bridge.method(method.name, [key for key, _ in options], [value for _, value in options]),
+    )
+
+
+def _warnings(bridge: Any, reply: Reply) -> tuple[str, ...]:
+    if not reply.messages:
+        return ()
+    return tuple(str(bridge.messages(reply.record)).split("\0")[1:])
+
+
+def rounded(t: float, dtype: torch.dtype) -> float:
+    """A time as the state's dtype has it."""
+    return t if dtype == torch.float64 else torch.tensor(t, dtype=dtype).item()
+
+
+def step_length(dt: float | None) -> float:
+    """A step length as Julia gets it."""
+    return math.nan if dt is None else float(dt)

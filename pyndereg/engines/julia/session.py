@@ -1,0 +1,59 @@
+"""Objects on Julia's side, by number: made once, and forgotten when nothing here needs them any more."""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+from pyndereg import julia_runtime
+
+Result = TypeVar("Result")
+
+BAD_ARGUMENT = "ArgumentError: "
+
+# Touched on the Julia thread alone.
+_numbers: dict[Hashable, int] = {}
+# Appended to by finalizers, on any thread.
+_released: deque[int] = deque()
+
+
+def call(function: Callable[[Any], Result]) -> Result:
+    """function(bridge) on the Julia thread; what was released meanwhile is forgotten first.
+
+    Raises:
+        ValueError: Julia found an argument wrong.
+        JuliaError: another exception in Julia.
+    """
+
+    def run(bridge: Any) -> Result:
+        if _released:
+            numbers = array("q", [_released.popleft() for _ in range(len(_released))])
+            bridge.release(numbers.buffer_info()[0], len(numbers))
+        return function(bridge)
+
+    try:
+        return julia_runtime.start().call(run)
+    except julia_runtime.JuliaError as error:
+        sentence = str(error)
+        if sentence.startswith(BAD_ARGUMENT):
+            raise ValueError(sentence.removeprefix(BAD_ARGUMENT)) from error
+        raise
+
+
+def number_of(bridge: Any, key: Hashable, make: Callable[[Any], int]) -> int:
+    """The number of an object that Julia keeps for good; on the Julia thread."""
+    number = _numbers.get(key)
+    if number is None:
+        number = _numbers[key] = int(make(bridge))
+    return number
+
+
+class Held:
+    """A record of a solve that Julia keeps until this is gone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        # No call into Julia here: finalizers run on any thread.
+        _released.append(self.number)

@@ -1,28 +1,42 @@
 """Differential equations in PyTorch that keep what their solver knows, differentiable: local errors and stiffness."""
 
-from pyndereg import functional, regularizers
+# Before everything else, because everything else imports torch.
+from pyndereg.julia_runtime import before_torch as _before_torch  # noqa: F401  # isort: skip
+
+from pyndereg import fields, functional, regularizers
 from pyndereg.ivp import (
     Backprop,
+    BacksolveAdjoint,
     DiscreteAdjoint,
+    ForwardSensitivity,
+    GaussAdjoint,
+    InterpolatingAdjoint,
     ODEProblem,
+    QuadratureAdjoint,
     SaveAt,
     Solution,
     SolveFailed,
     Statistics,
     Status,
     StepRecord,
+    julia,
 )
-from pyndereg.models import EndTimeSampling, NeuralODE, fields
+from pyndereg.models import EndTimeSampling, NeuralODE
 from pyndereg.solve import solve
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Backprop",
+    "BacksolveAdjoint",
     "DiscreteAdjoint",
     "EndTimeSampling",
+    "ForwardSensitivity",
+    "GaussAdjoint",
+    "InterpolatingAdjoint",
     "NeuralODE",
     "ODEProblem",
+    "QuadratureAdjoint",
     "SaveAt",
     "Solution",
     "SolveFailed",
@@ -31,6 +45,7 @@ __all__ = [
     "StepRecord",
     "fields",
     "functional",
+    "julia",
     "regularizers",
     "solve",
 ]

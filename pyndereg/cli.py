@@ -13,9 +13,20 @@ from pyndereg.experiments import demo, digits_ode
 from pyndereg.experiments.config import DigitsODEConfig
 from pyndereg.experiments.train import TrainingDiverged
 from pyndereg.ivp.errors import SolveFailed
+from pyndereg.julia_runtime import JuliaError, JuliaUnavailable, doctor, install
 
 # What a user can cause and put right: told in one sentence. Anything else is a defect and keeps its traceback.
-USER_ERRORS = (ValueError, TypeError, OSError, ModuleNotFoundError, TrainingDiverged, SolveFailed)
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    TrainingDiverged,
+    SolveFailed,
+    JuliaUnavailable,
+    JuliaError,
+)
+EXIT_MISSING = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -34,18 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None: those of this process.
     Returns:
-        Exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C.
+        Exit code: 0, 1 for a report of something missing, 2 for an error that the user can put right, 130 after Ctrl-C.
     """
     chosen = build_parser().parse_args(arguments)
     try:
-        chosen.command(chosen)
+        return chosen.command(chosen) or 0
     except USER_ERRORS as error:
         print(f"pyndereg: {_sentence(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("pyndereg: interrupted; no record was written", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_demo(commands)
     _add_plot(commands)
+    _add_julia(commands)
     return parser
 
 
@@ -99,6 +110,15 @@ def _add_plot(commands: Any) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FIGURE", help=".png, .svg or .pdf")
     _add_overwrite(parser)
     parser.set_defaults(command=_plot)
+
+
+def _add_julia(commands: Any) -> None:
+    meaning = "report what the julia engine needs and what is missing; install nothing"
+    commands.add_parser("doctor", help=meaning, description=f"{meaning.capitalize()}.").set_defaults(command=_doctor)
+    julia = commands.add_parser("julia", help="set up the julia engine")
+    actions = julia.add_subparsers(metavar="ACTION", required=True, parser_class=OneSentenceParser)
+    meaning = "install Julia and its packages, and compile them ahead of the first use"
+    actions.add_parser("install", help=meaning, description=f"{meaning.capitalize()}.").set_defaults(command=_install)
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
@@ -168,6 +188,17 @@ def _plot(chosen: argparse.Namespace) -> None:
     records = [results.read(path) for path in chosen.records]
     plotting.save(plotting.plot_comparison(records), chosen.output, overwrite=chosen.overwrite)
     print(f"figure: {chosen.output}")
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    findings = doctor.examine()
+    print(doctor.as_text(findings))
+    return 0 if doctor.is_well(findings) else EXIT_MISSING
+
+
+def _install(chosen: argparse.Namespace) -> None:
+    located = install.install()
+    print(f"Julia is ready: {located.executable}, project {located.project}")
 
 
 def first_free_folder(parent: Path, name: str) -> Path:

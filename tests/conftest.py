@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from pyndereg import julia_runtime
+
 # The contract's assertions explain themselves like those of a test module.
 pytest.register_assert_rewrite("tests.engines.contract")
 
@@ -17,3 +19,12 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(20)
+
+
+@pytest.fixture(scope="session")
+def julia():
+    """The Julia that tests marked `julia` use; where there is none, they skip with the reason."""
+    found = julia_runtime.find()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found

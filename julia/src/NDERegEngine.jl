@@ -9,7 +9,7 @@ axis runs over samples; `p` is one flat vector of parameters.
 """
 module NDERegEngine
 
-using LinearAlgebra: dot, mul!
+using LinearAlgebra: LinearAlgebra, dot, mul!
 
 export algorithm, tableau
 export FunctionField, CallbackField, NetworkField, evaluate!, pullback!, workspace

@@ -133,13 +133,8 @@ struct Reply
     evaluations::Int64
     t_reached::Float64
     saved::Int64
-    t::Ptr{Float64}
-    dt::Ptr{Float64}
-    scaled_error::Ptr{Float64}
-    stiffness::Ptr{Float64}
+    rows::Ptr{Float64}
     states::Ptr{Cvoid}
-    kept::Ptr{Int64}
-    kept_count::Int64
     messages::Int64
 end
 
@@ -196,8 +191,7 @@ function solve(request::Request, field::Field, algorithm, ::Type{T}) where {T}
     )
     reply = Reply(
         hold(record), get(STATUSES, result.retcode, 4), length(result.t), result.rejected, result.evaluations,
-        result.t_reached, length(result.saved), pointer(result.t), pointer(result.dt), pointer(result.scaled_error),
-        pointer(result.stiffness), pointer(result.states), pointer(result.kept), length(result.kept), length(result.messages),
+        result.t_reached, length(result.saved), pointer(result.rows), pointer(result.states), length(result.messages),
     )
     return record, reply
 end
@@ -273,5 +267,7 @@ function discrete_adjoint(pullback::Pullback, record::Record)
     unsafe_store!(pullback.gt, gradient.t1, 2)
     return nothing
 end
+
+include("sensitivity_bridge.jl")
 
 end

@@ -64,3 +64,15 @@ function without_duals(algorithm)
     hasproperty(algorithm, :autodiff) && algorithm.autodiff isa ADTypes.AutoForwardDiff || return algorithm
     return SciMLBase.remake(algorithm; autodiff = ADTypes.AutoFiniteDiff())
 end
+
+"""
+    restore_step_length!(integrator)
+
+After a step that was cut to end at a stop time, give the integrator back the length of the step that it took: where
+`dtmin` is longer than that, it holds `dtmin` until the next step, and save points would be interpolated with it.
+"""
+function restore_step_length!(integrator)
+    taken = integrator.t - integrator.tprev
+    abs(integrator.dt) > abs(taken) * (1 + sqrt(eps(typeof(taken)))) && (integrator.dt = taken)
+    return nothing
+end

@@ -260,3 +260,17 @@ include("network/description.jl")
 include("network/arrays.jl")
 include("network/products.jl")
 include("network/generic.jl")
+include("network/lux.jl")
+
+# Every network is of these types, so that none is compiled when it is first used.
+for T in (Float32, Float64)
+    Workspace = NetworkWorkspace{Matrix{T}, Vector{T}}
+    precompile(forward!, (NetworkField, Block{T}, Block{T}, Block{T}, T, Workspace))
+    precompile(backward!, (NetworkField, Block{T}, Block{T}, Block{T}, Block{T}, Block{T}, T, Workspace))
+    precompile(backward!, (NetworkField, Block{T}, Nothing, Block{T}, Block{T}, Block{T}, T, Workspace))
+    for A in (Vector{T}, Matrix{T}, Array{T, 3})
+        precompile(workspace, (NetworkField, A))
+    end
+end
+precompile(NetworkField, (Vector{String},))
+precompile(NetworkField, (Vector{SubString{String}},))

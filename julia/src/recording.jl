@@ -3,16 +3,14 @@
 """
     Recorder
 
-Keeps the record of accepted steps: `t`, `dt`, `scaled_error`, `stiffness`, and the states at their starts.
+Keeps the record of accepted steps and the states at their starts.
 
+- `rows`: t, dt, scaled error and stiffness of each step, one step after the other.
 - `states`: the states kept, one after the other; `kept`: the indices of the steps that they begin. With `keep_states` all
   of them and, after the solve, the last state too; with `checkpoints` at most that many.
 """
 mutable struct Recorder{T, S}
-    const t::Vector{Float64}
-    const dt::Vector{Float64}
-    const scaled_error::Vector{Float64}
-    const stiffness::Vector{Float64}
+    const rows::Vector{Float64}
     const states::Vector{T}
     const kept::Vector{Int}
     const keep_states::Bool
@@ -24,23 +22,24 @@ end
 
 function Recorder(u::AbstractArray{T}; keep_states, checkpoints, has_error, estimate) where {T}
     return Recorder(
-        Float64[], Float64[], Float64[], Float64[], T[], Int[], keep_states, checkpoints, has_error, estimate, 1
+        Float64[], T[], Int[], keep_states, checkpoints, has_error, estimate, 1
     )
 end
 
-# The condition of a discrete callback, evaluated after each accepted step; never true.
+# The condition of a discrete callback, evaluated after each accepted step and before states are saved; never true.
 function (recorder::Recorder)(u, t, integrator)
     check_cancelled()
-    push!(recorder.t, integrator.tprev)
-    push!(recorder.dt, integrator.t - integrator.tprev)
-    push!(recorder.scaled_error, recorder.has_error ? scaled_error(integrator) : NaN)
-    push!(recorder.stiffness, recorder.estimate(integrator))
+    restore_step_length!(integrator)
+    push!(
+        recorder.rows, integrator.tprev, integrator.t - integrator.tprev,
+        recorder.has_error ? scaled_error(integrator) : NaN, recorder.estimate(integrator)
+    )
     recorder.keep_states && keep_state!(recorder, integrator.uprev)
     return false
 end
 
 function keep_state!(recorder::Recorder, u)
-    index = length(recorder.t)
+    index = length(recorder.rows) ÷ 4
     (index - 1) % recorder.stride == 0 || return nothing
     append!(recorder.states, vec(u))
     push!(recorder.kept, index)

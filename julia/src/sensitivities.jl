@@ -42,9 +42,9 @@ function continuous_adjoint(
     if tspan[1] == tspan[2] || all(iszero, jumps.columns)
         gradient = (; u0 = zero(u0), p = zero(p), messages = String[])
     elseif haskey(ADJOINTS, sensealg.name)
-        gradient = solve_adjoint(field, p, solution, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
+        gradient = solve_adjoint(field, p, record, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
     else
-        gradient = differentiate_solver(field, p, u0, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
+        gradient = differentiate_solver(field, p, record, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
     end
     t0 = -dot(gradient.u0, slope(field, u0, p, tspan[1]))
     t1 = isnothing(cotangents.u1) ? 0.0 : dot(vec(cotangents.u1), vec(slope(field, record.u1, p, tspan[2])))
@@ -111,7 +111,8 @@ Base.showerror(io::IO, error::AdjointFailed) = print(
 )
 
 "Gradient by an adjoint equation, without what arrives at the start."
-function solve_adjoint(field, p, solution, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
+function solve_adjoint(field, p, record, tspan, jumps; sensealg, abstol, reltol, algorithm, maxiters)
+    solution = record.solution
     u0 = solution.u[1]
     T = eltype(u0)
     joint = sensealg.name in (:InterpolatingAdjoint, :BacksolveAdjoint)
@@ -131,16 +132,23 @@ function solve_adjoint(field, p, solution, tspan, jumps; sensealg, abstol, relto
     logger = Messages(String[])
     gu0, gp = Logging.with_logger(logger) do
         SciMLSensitivity.adjoint_sensitivities(
-            with_equation(solution, equation), without_duals(algorithm); t = jumps.times, dgdu_discrete = jump,
-            sensealg = method, maxiters, tolerances...
+            with_equation(solution, equation), backward_algorithm(algorithm); t = jumps.times, dgdu_discrete = jump,
+            sensealg = method, maxiters, tolerances..., fixed_length(algorithm, record, -1, T)...
         )
     end
     arrived[] || throw(AdjointFailed(logger.messages))
     return (; u0 = reshape(Array(gu0), size(u0)), p = isnothing(gp) ? zero(p) : vec(collect(gp)), logger.messages)
 end
 
+"The algorithm as a backward solve takes it: an interpolant that is evaluated late, within a callback, loses accuracy."
+backward_algorithm(algorithm) = eager(without_duals(algorithm))
+
+"Methods of fixed steps go on with steps of the length they came with, in that direction or (sign -1) back."
+fixed_length(algorithm, record, sign, T) =
+    is_adaptive_method(algorithm) ? (;) : (; adaptive = false, dt = T(sign * record.dt[1]))
+
 "The solution with dense output, as one of another form of its equation, on the interval that was reached."
 with_equation(solution, equation) = SciMLBase.build_solution(
-    equation, solution.alg, solution.t, solution.u; dense = true, solution.k, solution.interp,
+    equation, eager(solution.alg), solution.t, solution.u; dense = true, solution.k, solution.interp,
     retcode = SciMLBase.ReturnCode.Success, solution.stats
 )

@@ -22,9 +22,10 @@ Solve du/dt = f(u, p, t) and keep what the solver knew about every accepted step
 
 # Returns
 - `u1`, `t_reached`: the last accepted state and its time; `saved`: states at `saveat`, as far as they were reached.
-- `t`, `dt`, `scaled_error`, `stiffness`: one entry per accepted step; NaN where the method has no estimate.
+- `t`, `dt`, `scaled_error`, `stiffness`: one entry per accepted step; NaN where the method has no estimate. `rows` has
+  the same in one matrix, shape (4, steps).
 - `states`: matrix of the states kept, shape (length(u0), count), and `kept`, the indices of the steps they begin.
-- `retcode`: a symbol of SciMLBase.ReturnCode; `rejected`, `evaluations`: counts; `messages`: warnings of the solver.
+- `retcode`: how it ended, a symbol, see `return_code`; `rejected`, `evaluations`: counts; `messages`: warnings of the solver.
 - `solution`: OrdinaryDiffEq's, or nothing.
 """
 function solve(
@@ -49,7 +50,7 @@ function solve(
     integrator = Logging.with_logger(logger) do
         integrator = SciMLBase.init(
             equation, for_field(algorithm, field); abstol = T(abstol), reltol = T(reltol), adaptive = has_error, maxiters,
-            saveat = T.(saveat), save_start = keep_solution, save_end = keep_solution, save_everystep = keep_solution,
+            saveat = keep_solution ? T[] : T.(saveat), save_start = keep_solution, save_end = keep_solution, save_everystep = keep_solution,
             dense = keep_solution, callback = SciMLBase.DiscreteCallback(recorder, identity; save_positions = (false, false)),
             first_step..., lengths...
         )
@@ -58,14 +59,30 @@ function solve(
         integrator
     end
     keep_solution && complete!(integrator.sol)
-    recorder.keep_states && checkpoints == 0 && append!(recorder.states, vec(integrator.u))
+    retcode = return_code(integrator)
+    rows = reshape(recorder.rows, 4, :)
+    # After a failure `u` is the step that was refused.
+    u1 = retcode === :Success ? integrator.u : integrator.uprev
+    recorder.keep_states && checkpoints == 0 && append!(recorder.states, vec(u1))
     return (;
-        u1 = integrator.u, t_reached = Float64(integrator.t), saved = keep_solution ? T[] : integrator.sol.u,
-        recorder.t, recorder.dt, recorder.scaled_error, recorder.stiffness,
+        u1, t_reached = Float64(integrator.t), saved = keep_solution ? T[] : integrator.sol.u,
+        t = rows[1, :], dt = rows[2, :], scaled_error = rows[3, :], stiffness = rows[4, :], rows,
         states = reshape(recorder.states, length(u0), :), recorder.kept,
-        retcode = Symbol(integrator.sol.retcode), rejected = Int(integrator.stats.nreject),
+        retcode, rejected = Int(integrator.stats.nreject),
         counted.evaluations, logger.messages, solution = keep_solution ? integrator.sol : nothing,
     )
+end
+
+"""
+    return_code(integrator)
+
+How a solve ended, as the name of a code of SciMLBase.ReturnCode. A step too short to advance time, which OrdinaryDiffEq
+calls `Unstable` too, is `DtLessThanMin`.
+"""
+function return_code(integrator)
+    code = Symbol(integrator.sol.retcode)
+    finite = isfinite(scaled_error(integrator)) && all(isfinite, integrator.u)
+    return code === :Unstable && finite ? :DtLessThanMin : code
 end
 
 "Evaluate the stages that a lazy interpolant leaves out, so that dense output costs no evaluation later."

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from dataclasses import field as setting
 from typing import Any, Literal, get_args, get_type_hints
 
 Regularizer = Literal["none", "error", "stiffness", "both"]
 Precision = Literal["float32", "float64"]
-GradientName = Literal["discrete", "backprop"]
+Engine = Literal["embedded", "julia"]
+Field = Literal["auto", "native", "callback"]
+GradientName = Literal["auto", "discrete", "backprop"]
 Optimizer = Literal["momentum", "adam"]
 Aggregates = Literal["code", "paper"]
 
@@ -29,61 +32,72 @@ class DigitsODEConfig:
         ValueError: a value is outside its bounds; the message names the field, the value and the bound.
     """
 
-    regularizer: Regularizer = field(default="none", metadata=_about("which of the solver's estimates joins the loss"))
-    steer: bool = field(
+    regularizer: Regularizer = setting(
+        default="none", metadata=_about("which of the solver's estimates joins the loss")
+    )
+    steer: bool = setting(
         default=False, metadata=_about("sample the end time of every training solve from U(1 - b, 1 + b)")
     )
-    steer_halfwidth: float = field(
+    steer_halfwidth: float = setting(
         default=0.5, metadata=_about("b of the sampled end time, in units of time", above=0.0)
     )
-    seed: int = field(
+    seed: int = setting(
         default=0, metadata=_about("seed of the weights, the order of the batches and the sampled end times", least=0)
     )
     # From 25 epochs on the plain model reads every training image, and its accuracy and cost change no more.
-    epochs: int = field(default=40, metadata=_about("passes through the training images", least=1))
+    epochs: int = setting(default=40, metadata=_about("passes through the training images", least=1))
     # The paper's 512 images would be a third of these data: too few updates per epoch.
-    batch_size: int = field(default=128, metadata=_about("images per update", least=1))
-    hidden: int = field(default=100, metadata=_about("width of the vector field's hidden layer", least=1))
-    method: str = field(default="tsit5", metadata=_about("solver"))
-    rtol: float = field(default=1.4e-8, metadata=_about("relative tolerance of the solver, dimensionless", above=0.0))
-    atol: float = field(
+    batch_size: int = setting(default=128, metadata=_about("images per update", least=1))
+    hidden: int = setting(default=100, metadata=_about("width of the vector field's hidden layer", least=1))
+    method: str = setting(default="tsit5", metadata=_about("solver"))
+    rtol: float = setting(default=1.4e-8, metadata=_about("relative tolerance of the solver, dimensionless", above=0.0))
+    atol: float = setting(
         default=1.4e-8, metadata=_about("absolute tolerance of the solver, in pixel intensities", above=0.0)
     )
     # The paper computes in float32. At its tolerance the error estimate of these 64 pixels is then mostly round-off,
     # which no vector field can lower: float64 leaves the regularizer a truncation error to work on, and spares the
     # plain model a third of its evaluations.
-    precision: Precision = field(default="float64", metadata=_about("floating-point type of states and weights"))
-    # Both give the same gradient; where memory is no concern, keeping the graph is faster than replaying the steps.
-    gradient: GradientName = field(default="backprop", metadata=_about("how gradients flow through the solver"))
-    optimizer: Optimizer = field(default="momentum", metadata=_about("gradient descent with momentum 0.9, or Adam"))
-    learning_rate: float = field(default=0.1, metadata=_about("step size of the optimizer", above=0.0))
+    precision: Precision = setting(default="float64", metadata=_about("floating-point type of states and weights"))
+    engine: Engine = setting(default="embedded", metadata=_about("who takes the steps"))
+    field: Field = setting(
+        default="auto",
+        metadata=_about("with the julia engine, whether the vector field is a Julia network or called back from Julia"),
+    )
+    # All give the same gradient; where memory is no concern, keeping the graph is faster than replaying the steps,
+    # but only steps taken in PyTorch have one.
+    gradient: GradientName = setting(
+        default="auto",
+        metadata=_about("how gradients flow through the solver: auto is backprop in the embedded engine"),
+    )
+    optimizer: Optimizer = setting(default="momentum", metadata=_about("gradient descent with momentum 0.9, or Adam"))
+    learning_rate: float = setting(default=0.1, metadata=_about("step size of the optimizer", above=0.0))
     # The paper's 100 to 10 belongs to 8,850 updates; in as few as here it lowers the cost further, but takes a point
     # of accuracy.
-    error_weight: tuple[float, float] = field(
+    error_weight: tuple[float, float] = setting(
         default=(30.0, 3.0),
         metadata=_about("weight of the error estimate at the start and the end of an exponential decay", above=0.0),
     )
     # The paper's constant.
-    stiffness_weight: tuple[float, float] = field(
+    stiffness_weight: tuple[float, float] = setting(
         default=(0.1, 0.1),
         metadata=_about("weight of the stiffness estimate at the start and the end of an exponential decay", above=0.0),
     )
     # The paper prints sums over the steps; the weights that it states belong to what its code computes.
-    aggregates: Aggregates = field(
+    aggregates: Aggregates = setting(
         default="code",
         metadata=_about(
             "how the steps' estimates become one number: as the code of the paper has it (mean of E dt, max of S/3.5)"
             " or as the paper prints it (sum of E dt, sum of S dt)"
         ),
     )
-    test_fraction: float = field(
+    test_fraction: float = setting(
         default=0.2, metadata=_about("part of the images of each digit that is kept for testing", above=0.0)
     )
-    split_seed: int = field(
+    split_seed: int = setting(
         default=0, metadata=_about("seed of the train/test split, which runs that are compared must share", least=0)
     )
-    threads: int = field(default=1, metadata=_about("processor threads for the tensor operations", least=1))
-    device: str = field(default="cpu", metadata=_about("where the tensors live, in torch's words"))
+    threads: int = setting(default=1, metadata=_about("processor threads for the tensor operations", least=1))
+    device: str = setting(default="cpu", metadata=_about("where the tensors live, in torch's words"))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -116,11 +130,11 @@ def check_fields(config: Any) -> None:
         TypeError, ValueError: as the configuration says.
     """
     hints = get_type_hints(type(config))
-    for setting in fields(config):
-        value, expected = getattr(config, setting.name), hints[setting.name]
-        _check_type(setting.name, value, expected)
+    for one in fields(config):
+        value, expected = getattr(config, one.name), hints[one.name]
+        _check_type(one.name, value, expected)
         for number in _numbers_in(value):
-            _check_bounds(setting.name, number, setting.metadata["least"], setting.metadata["above"])
+            _check_bounds(one.name, number, one.metadata["least"], one.metadata["above"])
 
 
 def _check_type(name: str, value: Any, expected: Any) -> None:

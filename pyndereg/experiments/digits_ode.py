@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pyndereg import fields
 from pyndereg.experiments.config import DigitsODEConfig, json_values
 from pyndereg.experiments.data import CLASSES, PIXELS, LabelledImages, load_handwritten_digits
 from pyndereg.experiments.train import (
@@ -23,7 +24,7 @@ from pyndereg.experiments.train import (
 )
 from pyndereg.ivp.options import Backprop, DiscreteAdjoint
 from pyndereg.ivp.solution import Solution
-from pyndereg.models import EndTimeSampling, NeuralODE, fields
+from pyndereg.models import EndTimeSampling, NeuralODE
 from pyndereg.regularizers import Exponential, error_estimate, stiffness_estimate
 from pyndereg.results import RunRecord, installed_versions
 
@@ -32,7 +33,12 @@ EVALUATION_IMAGES = 512  # NFE and prediction time are those of one batch of thi
 PREDICTION_REPEATS = 15
 MOMENTUM = 0.9
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-GRADIENTS = {"discrete": DiscreteAdjoint(), "backprop": Backprop()}
+GRADIENTS = {
+    ("embedded", "auto"): Backprop(),
+    ("julia", "auto"): DiscreteAdjoint(),
+    **{(engine, "discrete"): DiscreteAdjoint() for engine in ("embedded", "julia")},
+    **{(engine, "backprop"): Backprop() for engine in ("embedded", "julia")},
+}
 
 # The two readings of the regularizers: what the code of [@pal2021opening] computes, which counts an initial value
 # before the first step and divides stiffness by the real stability interval of tsit5, and what the paper prints.
@@ -62,7 +68,9 @@ class ODEClassifier(nn.Module):
             method=config.method,
             rtol=config.rtol,
             atol=config.atol,
-            gradient=GRADIENTS[config.gradient],
+            gradient=GRADIENTS[config.engine, config.gradient],
+            engine=config.engine,
+            field=None if config.field == "auto" else config.field,
             end_time_sampling=EndTimeSampling(b=config.steer_halfwidth) if config.steer else None,
         )
         self.readout = nn.Linear(PIXELS, CLASSES)

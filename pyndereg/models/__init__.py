@@ -1,7 +1,6 @@
 """Modules whose forward pass is a solve."""
 
-from pyndereg.models import fields
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.models.neural_ode import NeuralODE
 
-__all__ = ["EndTimeSampling", "NeuralODE", "fields"]
+__all__ = ["EndTimeSampling", "NeuralODE"]

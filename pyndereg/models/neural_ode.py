@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
+from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.solve import solve
 
@@ -14,12 +15,13 @@ class NeuralODE(nn.Module):
     """The map from an initial state to the solution of dy/dt = field(t, y) at t1, or at the save times.
 
     Args:
-        field: right-hand side, a module called as `field(t, y)`.
+        field: right-hand side, a module called as `field(t, y)`, or a `pyndereg.julia.function`, whose parameters are
+            then this module's if they are an `nn.Parameter`.
         t0, t1: ends of the interval, in the problem's time units.
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
         end_time_sampling: random end times while the module is in training mode; only without `saveat`.
-        options: further options of `pyndereg.solve`.
+        options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 
     Raises:
         ValueError: random end times were asked for together with `saveat`, or wider than the interval.
@@ -28,7 +30,8 @@ class NeuralODE(nn.Module):
 
     def __init__(
         self,
-        field: nn.Module,
+        field: nn.Module | JuliaFunction,
+        /,
         *,
         t0: float = 0.0,
         t1: float = 1.0,
@@ -42,7 +45,7 @@ class NeuralODE(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        if not isinstance(field, nn.Module):
+        if not isinstance(field, nn.Module | JuliaFunction):
             raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
         saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         if end_time_sampling is not None:
@@ -50,6 +53,8 @@ class NeuralODE(nn.Module):
             if saveat is not None:
                 raise ValueError("end_time_sampling moves the end that saveat refers to; pass one of the two")
         self.field = field
+        if isinstance(field, JuliaFunction) and isinstance(field.parameters, nn.Parameter):
+            self.register_parameter("parameters_of_field", field.parameters)
         self.t0, self.t1 = float(t0), float(t1)
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling

@@ -25,6 +25,7 @@ ROOMS = (
     "engines",
     "julia_runtime",
     "solver",
+    "fields",
     "regularizers",
     "ivp",
 )
@@ -39,9 +40,10 @@ ROOMS_THAT_RUN_A_SOLVER = {
     "solver",
 }
 
-# Starting Julia takes seconds and needs Julia, so both of its doors open on first use: (module, function, what).
+# Starting Julia takes seconds and needs Julia, so all of its doors open on first use: (module, function, what).
 LAZY_IMPORTS = {
-    ("pyndereg.julia_runtime", None, "juliacall"),
+    ("pyndereg.julia_runtime.startup", None, "juliacall"),
+    ("pyndereg.julia_runtime.installation", None, "juliapkg"),
     ("pyndereg.engines", "get_engine", "pyndereg.engines.julia"),
 }
 LINES_PER_FILE = 400
@@ -158,7 +160,7 @@ def circles(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
 
 
 def hidden_imports(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
-    """Imports inside functions, apart from the two that start Julia on first use."""
+    """Imports inside functions, apart from those that start Julia on first use."""
     return [
         f"{found.module}:{found.line} imports {found.target} inside {found.function}; move it to the top of the file."
         for found in imports_of(modules)
@@ -213,8 +215,8 @@ def test_imports_stand_at_the_top_of_a_file_except_those_that_start_julia():
     assert hidden_imports(read_package(PACKAGE_FOLDER)) == []
 
 
-def test_only_julia_runtime_imports_juliacall():
-    assert importers_of_juliacall(read_package(PACKAGE_FOLDER)) <= {f"{PACKAGE}.julia_runtime"}
+def test_only_the_startup_of_the_julia_runtime_imports_juliacall():
+    assert importers_of_juliacall(read_package(PACKAGE_FOLDER)) <= {f"{PACKAGE}.julia_runtime.startup"}
 
 
 def test_plotting_reaches_nothing_that_runs_a_solver():
@@ -269,10 +271,10 @@ def test_a_circle_is_found_and_named():
     assert circles(modules) == ["pyndereg.ivp.a -> pyndereg.ivp.b -> pyndereg.ivp.c -> pyndereg.ivp.a"]
 
 
-def test_an_import_inside_a_function_is_found_and_the_two_that_start_julia_are_not():
+def test_an_import_inside_a_function_is_found_and_those_that_start_julia_are_not():
     assert len(hidden_imports(package(solve="def solve():\n    import math"))) == 1
     assert len(hidden_imports(package(solve="def solve():\n    return importlib.import_module('math')"))) == 1
-    assert hidden_imports(package(julia_runtime="def start():\n    import juliacall")) == []
+    assert hidden_imports(package(julia_runtime="", julia_runtime__startup="def start():\n    import juliacall")) == []
     lazy = "def get_engine(name):\n    from pyndereg.engines.julia import engine"
     assert hidden_imports(package(engines=lazy, engines__julia="", engines__julia__engine="")) == []
 

@@ -76,6 +76,8 @@ class EngineContract:
 
     engine: ClassVar[str]
     gradients: ClassVar[tuple[Any, ...]] = GRADIENTS
+    # Between gradients that take the same steps again.
+    agreement: ClassVar[dict[str, float]] = {"rtol": 1e-10, "atol": 1e-12}
 
     def pytest_generate_tests(self, metafunc):
         if "gradient" in metafunc.fixturenames:
@@ -527,7 +529,7 @@ class EngineContract:
         found = [self.differentiate_everything(gradient, method, stiffness) for gradient in self.gradients]
         for other in found[1:]:
             for one, two in zip(found[0], other, strict=True):
-                torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
+                torch.testing.assert_close(one, two, **self.agreement)
 
     def differentiate_everything(self, gradient, method, stiffness):
         """Gradients of every output by itself: a tuple, a module, a frozen parameter and one that is no leaf."""

@@ -12,7 +12,7 @@ from pyndereg.experiments.config import DigitsODEConfig, json_values
     ("values", "sentence"),
     [
         ({"regularizer": "jacobian"}, "regularizer is 'jacobian'; choose one of none, error, stiffness, both"),
-        ({"gradient": "adjoint"}, "gradient is 'adjoint'; choose one of discrete, backprop"),
+        ({"gradient": "adjoint"}, "gradient is 'adjoint'; choose one of auto, discrete, backprop"),
         ({"epochs": 0}, "epochs is 0; pass at least 1"),
         ({"seed": -1}, "seed is -1; pass at least 0"),
         ({"rtol": 0.0}, "rtol is 0.0; pass a number above 0"),

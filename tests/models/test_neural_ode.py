@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import pyndereg as nde
-from pyndereg.models import EndTimeSampling, NeuralODE, fields
+from pyndereg import fields
+from pyndereg.models import EndTimeSampling, NeuralODE
 from tests.equations import FLOAT64
 from tests.sentences import check_sentence
 

@@ -8,6 +8,8 @@ if `keeps_input(f)` and otherwise the output. Plain values, so that a broadcast 
 """
 abstract type Activation end
 
+Base.broadcastable(f::Activation) = Ref(f)
+
 struct Identity <: Activation end
 struct Tanh <: Activation end
 struct Sigmoid <: Activation end
@@ -79,8 +81,8 @@ const SQRT_2_OVER_PI, TANH_GELU_CUBIC = sqrt(2 / pi), 0.044715
 @inline (::SiLU)(x) = x * quick_sigmoid(x)
 (::GELU)(x) = x * normal_distribution(x)
 @inline (::TanhGELU)(x) = x / 2 * (one(x) + quick_tanh(tanh_gelu_argument(x)))
-(::Sine)(x) = sin(x)
-(::Cosine)(x) = cos(x)
+(::Sine)(x) = sin(finite_or_nan(x))
+(::Cosine)(x) = cos(finite_or_nan(x))
 (f::Power)(x) = power(x, f.exponent)
 
 "Whether the slope is computed from the input; otherwise it is from the output."
@@ -97,8 +99,8 @@ slope(f::ELU, y) = ifelse(y > zero(y), one(y), y + oftype(y, f.alpha))
 @inline slope(::SELU, y) = real_like(y, SELU_SCALE) * ifelse(y > zero(y), one(y), y / real_like(y, SELU_SCALE) + real_like(y, SELU_ALPHA))
 @inline slope(f::Softplus, x) = ifelse(f.beta * x > f.threshold, one(x), quick_sigmoid(f.beta * x))
 slope(::Softsign, y) = (one(y) - abs(y))^2
-slope(::Sine, x) = cos(x)
-slope(::Cosine, x) = -sin(x)
+slope(::Sine, x) = cos(finite_or_nan(x))
+slope(::Cosine, x) = -sin(finite_or_nan(x))
 slope(f::Power, x) = f.exponent * power(x, f.exponent - 1)
 
 @inline function slope(::SiLU, x)
@@ -122,6 +124,8 @@ real_like(x, constant) = convert(typeof(one(x)), constant)
 
 tanh_gelu_argument(x) = real_like(x, SQRT_2_OVER_PI) * (x + real_like(x, TANH_GELU_CUBIC) * x * x * x)
 normal_distribution(x) = erfc(-x * real_like(x, sqrt(0.5))) / 2
+# Base's sin throws at infinity; a solver wants to see NaN.
+finite_or_nan(x) = ifelse(isinf(x), x - x, x)
 power(x, n) = n == 0 ? one(x) : n == 1 ? x : n == 2 ? x * x : n == 3 ? x * x * x : x^n
 
 # --- exponentials that compile to vector instructions
@@ -133,6 +137,8 @@ const Quick = Union{Float32, Float64}
 # Adding and subtracting 1.5 * 2^(significant bits) rounds to a whole number and leaves it in the low bits of the sum.
 rounding_constant(::Type{Float64}) = 6.755399441055744e15
 rounding_constant(::Type{Float32}) = 1.2582912f7
+inverse_ln2(::Type{Float64}) = 1.4426950408889634
+inverse_ln2(::Type{Float32}) = 1.442695f0
 # ln 2 in two parts, the first short enough that a multiple of it is exact.
 ln2_parts(::Type{Float64}) = (6.93145751953125e-1, 1.42860682030941723212e-6)
 ln2_parts(::Type{Float32}) = (6.93359375f-1, -2.12194440f-4)
@@ -143,7 +149,7 @@ taylor_of_expm1(::Type{Float32}) = TAYLOR_OF_EXPM1_SINGLE
 
 "2^n and e^r - 1 with e^x = 2^n e^r and |r| <= ln(2) / 2; for |x| below the logarithm of the largest number."
 @inline function split_exponential(x::T) where {T <: Quick}
-    shifted = muladd(x, T(1 / log(2)), rounding_constant(T))
+    shifted = muladd(x, inverse_ln2(T), rounding_constant(T))
     n = shifted - rounding_constant(T)
     bits = reinterpret(signed_type(T), shifted) - reinterpret(signed_type(T), rounding_constant(T))
     scale = reinterpret(T, (bits + bias_of_exponent(T)) << significant_bits(T))

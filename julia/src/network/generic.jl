@@ -1,6 +1,8 @@
 # The operations of a network on arrays of any kind: in place by broadcasts and products for another device's arrays,
 # out of place for dual and traced numbers.
 
+import Zygote
+
 like(::AbstractVector, x) = x
 same_memory(a, b) = a === b
 
@@ -16,7 +18,7 @@ add_outer!(C, A, B) = (mul!(C, A, transpose(B), true, true); nothing)
 
 fill_zero!(x) = (fill!(x, zero(eltype(x))); nothing)
 add_scaled!(y, x, factor) = (y .+= x .* convert(eltype(y), factor); nothing)
-inner_product(x, y) = dot(x, y)
+inner_product(x, y) = sum(x .* y)
 sum_over_samples!(sums, x) = (sum!(sums, x); nothing)
 
 activate!(f, y, shift, has_shift) = (has_shift ? (y .= f.(y .+ shift)) : (y .= f.(y)); nothing)
@@ -26,10 +28,10 @@ function activate_and_keep!(f, y, z, shift, has_shift)
     keeps_input(f) || copyto!(z, y)
     return nothing
 end
-weigh!(f, δ, g, kept) = (δ .= g .* slope.(Ref(f), kept); nothing)
+weigh!(f, δ, g, kept) = (δ .= g .* slope.(f, kept); nothing)
 map_to!(f, y, x) = (y .= f.(x); nothing)
 map_pullback!(f, gx, g, x, adds) =
-    (adds ? (gx .+= g .* slope_at.(Ref(f), x)) : (gx .= g .* slope_at.(Ref(f), x)); nothing)
+    (adds ? (gx .+= g .* slope_at.(f, x)) : (gx .= g .* slope_at.(f, x)); nothing)
 add_to!(y, a, b) = (y .= a .+ b; nothing)
 pass_to!(gx, g, adds) = (adds ? (gx .+= g) : (gx .= g); nothing)
 
@@ -100,8 +102,13 @@ function apply(layer, x, p, t)
 end
 
 apply_activation(layer, x) = with_activation(layer.activation, layer.constants, real_type(x)) do f
-    f isa Identity ? x : f.(x)
+    f isa Identity ? x : map_all(f, x)
 end
+
+map_all(f, x) = f.(x)
+
+# Zygote does not see through the bit patterns of the quick functions.
+Zygote.@adjoint map_all(f, x) = map_all(f, x), g -> (nothing, g .* slope_at.(f, x))
 
 # Of the numbers that dual and traced ones stand for; constants are converted to it.
 real_type(x) = float_type(eltype(x))
@@ -109,19 +116,23 @@ float_type(::Type{T}) where {T <: AbstractFloat} = T
 float_type(::Type{T}) where {T <: Real} = Float64
 
 function apply_dense(layer, x, p, t)
-    numbers = p[(layer.weight + 1):(layer.weight + layer.leading * layer.outputs)]
-    weight = reshape(numbers, layer.leading, layer.outputs)
-    is_input = layer.leading > layer.inputs
-    y = transpose(is_input ? weight[1:(layer.inputs), :] : weight) * x
+    y = transpose(copied_weight(layer, p)) * x
     if layer.bias >= 0
-        y = y .+ p[(layer.bias + 1):(layer.bias + layer.outputs)]
+        y = y .+ copied_entries(p, layer.bias, layer.outputs, 1)
     end
     if layer.time >= 0
-        time_weight = is_input ? weight[layer.leading, :] : p[(layer.time + 1):(layer.time + layer.outputs)]
-        y = y .+ time_weight .* as_number_of(x, t)
+        y = y .+ copied_entries(p, layer.time, layer.outputs, layer.time_stride) .* as_number_of(x, t)
     end
     return apply_activation(layer, y)
 end
+
+# Copies, because not every tool differentiates through views.
+function copied_weight(layer, p)
+    columns = reshape(copied_entries(p, layer.weight, layer.leading * layer.outputs, 1), layer.leading, layer.outputs)
+    return layer.leading == layer.inputs ? columns : columns[1:(layer.inputs), :]
+end
+
+copied_entries(p, offset, count, step) = p[(offset + 1):step:(offset + 1 + (count - 1) * step)]
 
 # Julia's times are Float64, which would turn a Float32 state into Float64.
 as_number_of(x, t::AbstractFloat) = convert(real_type(x), t)
@@ -129,12 +140,12 @@ as_number_of(x, t) = t
 
 function apply_layernorm(layer, x, p)
     centred = x .- sum(x; dims = 1) ./ layer.outputs
-    y = centred ./ sqrt.(sum(abs2, centred; dims = 1) ./ layer.outputs .+ real_type(x)(layer.epsilon))
+    y = centred ./ sqrt.(sum(centred .* centred; dims = 1) ./ layer.outputs .+ real_type(x)(layer.epsilon))
     if layer.weight >= 0
-        y = y .* p[(layer.weight + 1):(layer.weight + layer.outputs)]
+        y = y .* copied_entries(p, layer.weight, layer.outputs, 1)
     end
     if layer.bias >= 0
-        y = y .+ p[(layer.bias + 1):(layer.bias + layer.outputs)]
+        y = y .+ copied_entries(p, layer.bias, layer.outputs, 1)
     end
     return y
 end

@@ -19,8 +19,8 @@ const ADJOINTS = Dict(
     :BacksolveAdjoint => (BacksolveAdjoint, (:checkpointing,)),
     :InterpolatingAdjoint => (InterpolatingAdjoint, (:checkpointing,)),
     :QuadratureAdjoint => (QuadratureAdjoint, (:abstol, :reltol)),
-    :GaussAdjoint => (GaussAdjoint, (:checkpointing,)),
-    :GaussKronrodAdjoint => (GaussKronrodAdjoint, (:checkpointing,)),
+    :GaussAdjoint => (GaussAdjoint, ()),
+    :GaussKronrodAdjoint => (GaussKronrodAdjoint, ()),
 )
 
 # Solves with other numbers, forwards or taped; they differentiate the right-hand side with those same numbers.
@@ -36,8 +36,8 @@ const PRODUCTS = (:field, :zygote, :reversediff, :reversediff_compiled, :tracker
 
 A sensitivity algorithm as SciMLSensitivity spells it.
 
-- "InterpolatingAdjoint", "BacksolveAdjoint", "GaussAdjoint", "GaussKronrodAdjoint" take `checkpointing`,
-  "QuadratureAdjoint" takes `abstol` and `reltol`, of the adjoint equation and of the integral (default: the solve's).
+- "InterpolatingAdjoint", "BacksolveAdjoint" take `checkpointing`, "QuadratureAdjoint" takes `abstol` and `reltol`, of the
+  adjoint equation and of the integral (default: the solve's), "GaussAdjoint" and "GaussKronrodAdjoint" take no options.
 - "ForwardSensitivity", "ForwardDiffSensitivity", "ReverseDiffAdjoint", "TrackerAdjoint" and "ZygoteAdjoint" solve again with
   other numbers and take no options.
 
@@ -61,7 +61,7 @@ function sensealg(name; autojacvec = nothing, options...)
     allowed = haskey(ADJOINTS, algorithm) ? ADJOINTS[algorithm][2] : ()
     for option in keys(options)
         option in allowed || throw(ArgumentError(
-            "$name has no option $option; " * (isempty(allowed) ? "pass none" : "pass " * join(allowed, ", ") * " or autojacvec")
+            "$name has no option $option; " * (isempty(allowed) ? "leave it out" : "pass " * join([allowed..., :autojacvec], " or "))
         ))
     end
     isnothing(autojacvec) || haskey(ADJOINTS, algorithm) || throw(ArgumentError(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyndereg.engines.julia.convert import Pullback, address, pointer
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome
-from pyndereg.engines.julia.session import Held, call, number_of
+from pyndereg.engines.julia.session import Held, call, number_of, without_gil
 from pyndereg.ivp import BacksolveAdjoint, ContinuousAdjoint, DiscreteAdjoint, ForwardSensitivity, Gradient
 from pyndereg.ivp.julia import JuliaSensealg
 
@@ -53,7 +53,7 @@ class SolveInJulia(torch.autograd.Function):
         """Run the solve, and keep what its gradient needs."""
         outcome = run.outcome = run.solve.run(y0)
         _keep(ctx, run.solve, run.gradient, outcome, y0, (t0, t1), params)
-        scaled_error, stiffness = (x.to(y0.dtype) for x in (outcome.scaled_error, outcome.stiffness))
+        scaled_error, stiffness = outcome.rows[2:].to(y0.dtype, copy=True).unbind()
         constants = [x for x in (scaled_error, stiffness) if bool(x.isnan().all())]
         ctx.mark_non_differentiable(*constants)
         return outcome.y1, outcome.saved, scaled_error, stiffness
@@ -113,7 +113,7 @@ def _keep(
 ) -> None:
     ctx.set_materialize_grads(False)
     ctx.solve, ctx.gradient, ctx.held = solve, gradient, outcome.held
-    ctx.times, ctx.steps = outcome.times, outcome.t.shape[0]
+    ctx.times, ctx.steps = outcome.times, outcome.steps
     ctx.like_times = [end.detach() for end in ends]
     # Through save_for_backward, so that a change in place is noticed.
     ctx.save_for_backward(y0, *params)
@@ -175,13 +175,15 @@ def _pull(
         pointer(ends),
     )
     if isinstance(gradient, DiscreteAdjoint):
-        solve.enter(lambda: bridge.discrete_adjoint._jl_call_nogil(address(pullback)))
+        replay = without_gil(bridge, "discrete_adjoint")
+        solve.enter(lambda: replay(address(pullback)))
         return
     number = sensealg_number(bridge, gradient)
     rtol, atol = (
         getattr(gradient, name, None) or default for name, default in (("rtol", solve.rtol), ("atol", solve.atol))
     )
-    solve.enter(lambda: bridge.continuous_adjoint._jl_call_nogil(address(pullback), number, rtol, atol))
+    adjoint = without_gil(bridge, "continuous_adjoint")
+    solve.enter(lambda: adjoint(address(pullback), number, rtol, atol))
 
 
 def sensealg_number(bridge: Any, gradient: Gradient) -> int:

@@ -82,7 +82,7 @@ class TorchField:
             del slope
         if sys.getrefcount(y) > OWN_REFERENCES:
             # f kept its argument, whose memory Julia will use again: leave it a copy of its own.
-            y.set_(y.clone())
+            y.set_(y.clone())  # type: ignore[arg-type]
             del self._views[u]
 
     def pullback(self, tape: int, t: float, u: int, cotangent: int, gu: int, gp: int | None, gt: int) -> None:

@@ -48,13 +48,8 @@ class Reply(ctypes.Structure):
         ("evaluations", c_int64),
         ("t_reached", c_double),
         ("saved", c_int64),
-        ("t", c_void_p),
-        ("dt", c_void_p),
-        ("scaled_error", c_void_p),
-        ("stiffness", c_void_p),
+        ("rows", c_void_p),
         ("states", c_void_p),
-        ("kept", c_void_p),
-        ("kept_count", c_int64),
         ("messages", c_int64),
     )
 

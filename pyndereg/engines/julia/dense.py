@@ -30,7 +30,7 @@ class JuliaDense:
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
         first = self._first
-        if first.t.shape[0] == 0:
+        if first.steps == 0:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         low, high = sorted((self._solve.t0, first.t_reached))
         flat = t.reshape(-1)

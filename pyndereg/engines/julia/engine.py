@@ -25,7 +25,15 @@ from pyndereg.julia_runtime import start
 from pyndereg.solver.tableaus import TABLEAUS, get_tableau
 
 # Warnings that only repeat how the solve ended, which its status says.
-STATUS_WARNINGS = ("Interrupted. Larger maxiters", "dt(", "Instability detected", "NaN dt", "Automatic dt set")
+STATUS_WARNINGS = (
+    "dt_epsilon",
+    "dt_min_unstable",
+    "dt_NaN",
+    "init_NaN",
+    "max_iters",
+    "instability",
+    "newton_convergence",
+)
 
 
 class SolverWarning(UserWarning):
@@ -83,18 +91,19 @@ class JuliaEngine:
             with torch.no_grad():
                 run.outcome = julia_solve.run(y0)
             y1, saved = run.outcome.y1, run.outcome.saved
-            scaled_error, stiffness = (x.to(layout.dtype) for x in (run.outcome.scaled_error, run.outcome.stiffness))
+            scaled_error, stiffness = run.outcome.rows[2:].to(layout.dtype).unbind()
         outcome = run.outcome
         assert outcome is not None
         _warn(outcome)
+        t, dt = outcome.rows[:2].to(layout.dtype).unbind()
         saves_end_only = options.saveat.times is None and not options.saveat.every_step
         t_reached = problem.interval[1] if outcome.status.succeeded else outcome.t_reached
         return Solution(
             t=y1.new_tensor([t_reached] if saves_end_only else outcome.times),
             y=layout.unflatten(y1[None] if saves_end_only else saved),
             y1=layout.unflatten(y1),
-            steps=StepRecord(outcome.t.to(layout.dtype), outcome.dt.to(layout.dtype), scaled_error, stiffness),
-            stats=Statistics(nfe=outcome.nfe, accepted=outcome.t.shape[0], rejected=outcome.rejected),
+            steps=StepRecord(t, dt, scaled_error, stiffness),
+            stats=Statistics(nfe=outcome.nfe, accepted=outcome.steps, rejected=outcome.rejected),
             status=outcome.status,
             t_reached=t_reached,
             interpolate=JuliaDense(problem, run, tuple(ends)),
@@ -151,6 +160,6 @@ def _check_replayable(method: JuliaMethod) -> None:
 
 def _warn(outcome: Outcome) -> None:
     for message in outcome.warnings:
-        if not outcome.status.succeeded and any(text in message for text in STATUS_WARNINGS):
+        if not outcome.status.succeeded and any(toggle in message for toggle in STATUS_WARNINGS):
             continue
         warnings.warn(message, SolverWarning, stacklevel=4)

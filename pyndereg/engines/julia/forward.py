@@ -1,5 +1,6 @@
 """One forward solve in Julia, and what is read of its result."""
 
+import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pyndereg.engines.julia.convert import Reply, Request, address, pointer, tensor_at
 from pyndereg.engines.julia.fields import JuliaField
-from pyndereg.engines.julia.session import Held, call, number_of
+from pyndereg.engines.julia.session import Held, call, number_of, without_gil
 from pyndereg.ivp import Status
 from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.ivp.state import StateLayout
@@ -88,7 +89,7 @@ class Outcome:
     Attributes:
         held: its record in Julia; None where nothing needs it.
         status, nfe, rejected, t_reached: how it went.
-        t, dt, scaled_error, stiffness: of the accepted steps. Shape (steps,), float64.
+        rows: t, dt, scaled error and stiffness of the accepted steps. Shape (4, steps), float64.
         times: times at which states were saved.
         saved: these states. Shape (times, size).
         y1: last accepted state. Shape (size,).
@@ -100,28 +101,32 @@ class Outcome:
     nfe: int
     rejected: int
     t_reached: float
-    t: Tensor
-    dt: Tensor
-    scaled_error: Tensor
-    stiffness: Tensor
+    rows: Tensor
     times: tuple[float, ...]
     saved: Tensor
     y1: Tensor
     warnings: tuple[str, ...]
 
+    @property
+    def steps(self) -> int:
+        """Number of accepted steps."""
+        return self.rows.shape[1]
+
 
 def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
     layout, field, times = solve.layout, solve.field, solve.times
-    inner = torch.tensor([t for t in times if t not in (solve.t0, solve.t1)], dtype=torch.float64)
+    inner_times = [t for t in times if t not in (solve.t0, solve.t1)]
+    inner = (ctypes.c_double * len(inner_times))(*inner_times)
     starts = bool(times) and times[0] == solve.t0
     saved, y1 = y0.new_empty(len(times), layout.size), torch.empty_like(y0)
-    dimensions = torch.tensor(tuple(reversed(layout.solver_shape)) or (1,), dtype=torch.int64)
+    shape = tuple(reversed(layout.solver_shape)) or (1,)
+    dimensions = (ctypes.c_int64 * len(shape))(*shape)
     request = Request(
         number_of(bridge, field.key, field.make),
         method_number(bridge, solve.method),
         pointer(y0),
-        pointer(dimensions),
-        len(dimensions),
+        ctypes.addressof(dimensions),
+        len(shape),
         int(layout.dtype == torch.float32),
         pointer(field.p),
         field.p.numel(),
@@ -132,7 +137,7 @@ def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
         solve.dt,
         int(solve.adaptive),
         solve.max_steps,
-        pointer(inner),
+        ctypes.addressof(inner),
         len(inner),
         None if len(inner) == 0 else saved[int(starts) :].data_ptr(),
         pointer(y1),
@@ -144,17 +149,15 @@ def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
     reply = Reply()
     if field.torch_field is not None:
         field.torch_field.check_leaves = solve.check_leaves
-    solve.enter(lambda: bridge.solve._jl_call_nogil(address(request), address(reply)))
+    solve_in_julia = without_gil(bridge, "solve")
+    solve.enter(lambda: solve_in_julia(address(request), address(reply)))
     held = Held(reply.record)
-    t, dt, scaled_error, stiffness = (
-        tensor_at(where, reply.steps, torch.float64).clone()
-        for where in (reply.t, reply.dt, reply.scaled_error, reply.stiffness)
-    )
+    rows = tensor_at(reply.rows, 4 * reply.steps, torch.float64).clone().view(-1, 4).t().contiguous()
     status = STATUSES[reply.status]
     t_reached = solve.t1 if status.succeeded else reply.t_reached
     if solve.every_step:
         saved = tensor_at(reply.states, (reply.steps + 1) * layout.size, layout.dtype).clone().view(-1, layout.size)
-        times = (*t.tolist(), t_reached)
+        times = (*rows[0].tolist(), t_reached)
     elif times:
         count = int(starts) + reply.saved
         if starts:
@@ -169,10 +172,7 @@ def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
         nfe=reply.evaluations,
         rejected=reply.rejected,
         t_reached=t_reached,
-        t=t,
-        dt=dt,
-        scaled_error=scaled_error,
-        stiffness=stiffness,
+        rows=rows,
         times=times,
         saved=saved,
         y1=y1,

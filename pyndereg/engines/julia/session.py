@@ -48,6 +48,19 @@ def number_of(bridge: Any, key: Hashable, make: Callable[[Any], int]) -> int:
     return number
 
 
+# Looking a function up costs more than calling it. Filled on the Julia thread, never emptied: what is Julia's must not be
+# freed on another thread.
+_functions: dict[str, Callable[..., Any]] = {}
+
+
+def without_gil(bridge: Any, name: str) -> Callable[..., Any]:
+    """The function of the bridge that is called while other Python threads run; on the Julia thread."""
+    function = _functions.get(name)
+    if function is None:
+        function = _functions[name] = getattr(bridge, name)._jl_call_nogil
+    return function
+
+
 class Held:
     """A record of a solve that Julia keeps until this is gone."""
 

@@ -1,11 +1,11 @@
-"""Time-dependent layers against the concatenation that they stand for."""
+"""Time-dependent layers against the concatenation that they stand for, and the parts of fields made of any network."""
 
 import math
 
 import pytest
 import torch
 
-from pyndereg.models.fields import TimeConcatMLP, TimeLinear
+from pyndereg.fields import Autonomous, Power, Residual, TimeConcat, TimeConcatMLP, TimeLinear
 from tests.sentences import check_sentence
 
 
@@ -66,3 +66,30 @@ def test_a_size_that_is_no_positive_whole_number_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is") as raised:
         TimeConcatMLP(**{"dim": 3, "hidden": 4, name: value})
     check_sentence(raised.value, f"{name} is {value!r}", "positive whole number")
+
+
+def test_an_autonomous_field_does_not_see_time():
+    net, y = torch.nn.Linear(3, 3), torch.randn(4, 3)
+    assert torch.equal(Autonomous(net)(torch.tensor(0.3), y), net(y))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4, 3)])
+def test_a_field_of_time_appends_it_to_the_state_in_the_states_precision(shape):
+    net, y, t = torch.nn.Linear(4, 3), torch.randn(*shape), torch.tensor(0.7, dtype=torch.float64)
+    assert torch.equal(TimeConcat(net)(t, y), net(with_time(y, t.float())))
+
+
+def test_a_residual_adds_its_input():
+    net, x = torch.nn.Linear(3, 3), torch.randn(4, 3)
+    assert torch.equal(Residual(net)(x), x + net(x))
+
+
+def test_a_power_is_taken_of_each_number():
+    assert torch.equal(Power(3)(torch.tensor([-2.0, 0.5])), torch.tensor([-8.0, 0.125]))
+
+
+@pytest.mark.parametrize("exponent", [0, -1, 2.0, True])
+def test_an_exponent_that_is_no_positive_whole_number_is_refused(exponent):
+    with pytest.raises(ValueError, match="exponent is") as raised:
+        Power(exponent)
+    check_sentence(raised.value, f"exponent is {exponent!r}", "positive whole number")

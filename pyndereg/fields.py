@@ -61,3 +61,73 @@ class TimeConcatMLP(nn.Module):
         """t () and y (..., dim) -> dy/dt (..., dim)."""
         dy = self.output_layer(t, self.activation(self.hidden_layer(t, y)))
         return dy if self.output_activation is None else self.output_activation(dy)
+
+
+class Autonomous(nn.Module):
+    """A network that does not see time, as a field: dy/dt = net(y).
+
+    Args:
+        net: keeps the shape of y.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        """t () and y (..., dim) -> dy/dt (..., dim)."""
+        return self.net(y)
+
+
+class TimeConcat(nn.Module):
+    """A network that sees time as its last input, as a field: dy/dt = net([y; t]).
+
+    Args:
+        net: takes (..., dim + 1) to (..., dim).
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        """t () and y (..., dim) -> dy/dt (..., dim)."""
+        return self.net(torch.cat([y, t.to(y.dtype).expand(*y.shape[:-1], 1)], dim=-1))
+
+
+class Residual(nn.Module):
+    """The sum of a network and its input, x + net(x): a layer for use inside `torch.nn.Sequential`.
+
+    Args:
+        net: keeps the shape of x.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., dim) -> (..., dim)."""
+        return x + self.net(x)
+
+
+class Power(nn.Module):
+    """Each number to a whole power, x^n: a layer for use inside `torch.nn.Sequential`.
+
+    Args:
+        exponent: n, at least 1.
+    """
+
+    def __init__(self, exponent: int) -> None:
+        super().__init__()
+        if isinstance(exponent, bool) or not isinstance(exponent, int) or exponent < 1:
+            raise ValueError(f"exponent is {exponent!r}; pass a positive whole number")
+        self.exponent = exponent
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x of any shape -> the same shape."""
+        return x**self.exponent
+
+    def extra_repr(self) -> str:
+        """The exponent, for printing."""
+        return str(self.exponent)

@@ -193,9 +193,10 @@ def inside(problem: nde.ODEProblem) -> float:
         bridge = next(module for module in packages.values() if str(module) == "NDERegEngine").Bridge
         found.append(float(main.seconds_per_call(bridge.solve, 2000, kept["Request"], kept["Reply"])))
 
-    with torch.no_grad(), mock.patch.object(forward_solve, "address", address):
-        with mock.patch.object(forward_solve.JuliaSolve, "enter", enter):
-            nde.solve(problem, dt=0.5, adaptive=False, engine="julia")
+    spying = mock.patch.object(forward_solve, "address", address)
+    timing = mock.patch.object(forward_solve.JuliaSolve, "enter", enter)
+    with torch.no_grad(), spying, timing:
+        nde.solve(problem, dt=0.5, adaptive=False, engine="julia")
     return found[0]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.engines import get_engine
-from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, SolveFailed, SolveOptions
+from pyndereg.ivp.julia import JuliaMethod
 
 
 def solve(

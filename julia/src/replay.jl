@@ -76,6 +76,9 @@ frozen step lengths: its steps are replayed in reverse.
 `u0` (an array of the state's shape), `p`, `t0`, `t1`.
 """
 function discrete_adjoint(field::Field, p, shape, tableau::Tableau, record, cotangents; abstol, reltol, stiffness = "rms")
+    isempty(tableau.error) && !isnothing(cotangents.scaled_error) && throw(ArgumentError(
+        "the error estimate of this method is no weighted sum of its stages, so it has no gradient; choose another method, such as Tsit5"
+    ))
     states = record.states
     sweep = Sweep(field, p, tableau, similar(states, shape); abstol, reltol, rms = stiffness == "rms")
     count = length(record.t)

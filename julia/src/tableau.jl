@@ -8,7 +8,7 @@ An explicit Runge–Kutta method with its interpolant's extra stages: node j is 
 - `a`: strictly lower triangular. Shape (nodes, nodes).
 - `b`: weights of the step, u1 = u0 + dt Σ b_i k_i. Shape (nodes,).
 - `c`: nodes. Shape (nodes,).
-- `error`: weights of the local error estimate; empty if the method has none. Shape (nodes,).
+- `error`: weights of the local error estimate; empty if the method has none, or one that is no such sum. Shape (nodes,).
 - `stop`: the node that is the end of the step, if the method evaluates its slope as its last stage; else 0.
 - `stages`: number of nodes that a step needs; the further ones belong to the interpolant.
 - `interpolant`: weights(θ) and their derivatives, shape (nodes,).
@@ -50,9 +50,10 @@ function tableau(algorithm; adaptive = true)
         fill!(du, 0); du[length(points)] = 1
         return nothing
     end
-    residual = Ref(Float64[])
+    residuals = Vector{Float64}[]
     capture(x::Number, t) = abs(x)
-    capture(x, t) = (residual[] = copy(x); 0.5)
+    # Before the first evaluation it is the initial state whose norm is taken.
+    capture(x, t) = (isempty(points) || push!(residuals, copy(x)); 0.5)
     problem = SciMLBase.ODEProblem{true, SciMLBase.FullSpecialize}(unit_vectors, zeros(MOST_NODES), (0.0, 1.0))
     adaptive &= is_adaptive(algorithm)
     # `controller` is left alone: with an error of 0.5 the step is accepted.
@@ -60,7 +61,9 @@ function tableau(algorithm; adaptive = true)
         problem, eager(algorithm); dt = 1.0, adaptive, abstol = 1.0, reltol = 0.0, internalnorm = capture, dense = true
     )
     length(solution.t) == 2 || error("the probe of $(nameof(typeof(algorithm))) took $(length(solution.t) - 1) steps instead of one")
-    return reduced(points, times, solution, adaptive ? residual[] : Float64[], stiffness_stages(algorithm))
+    # Some methods make their estimate of several residuals, which no weights of one sum describe.
+    error = length(residuals) == 1 ? only(residuals) : Float64[]
+    return reduced(points, times, solution, error, stiffness_stages(algorithm))
 end
 
 "Drop evaluations that nothing uses (a second one at the start, or one after the step), and number the others."

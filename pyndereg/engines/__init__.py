@@ -30,7 +30,7 @@ def get_engine(name: str) -> Engine:
     if name not in NAMES:
         raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(NAMES)}")
     if name == "julia" and name not in _engines:
-        from pyndereg.engines.julia.engine import JuliaEngine
+        from pyndereg.engines.julia.engine import JuliaEngine  # noqa: PLC0415 (on first use)
 
         _engines[name] = JuliaEngine()
     return _engines[name]

@@ -152,7 +152,7 @@ class GaussAdjoint(ContinuousAdjoint):
 
 @dataclass(frozen=True)
 class ForwardSensitivity:
-    """Gradient by forward mode: derivatives of all states are solved for together; for up to about a hundred parameters."""
+    """Gradient by forward mode, with the derivatives as further states; for up to about a hundred parameters."""
 
 
 Gradient = Backprop | DiscreteAdjoint | ContinuousAdjoint | ForwardSensitivity | JuliaSensealg

@@ -33,8 +33,9 @@ class ODEProblem:
     """An ordinary differential equation dy/dt = f(t, y) from y(t0) = y0 to t1.
 
     Args:
-        f: right-hand side `f(t, y) -> dy/dt`; a function, an `nn.Module`, or a `pyndereg.julia.function`. `t` is a scalar tensor of y's dtype, in the
-            problem's time units; `y` and the result have the shape(s) of `y0`, a tuple where `y0` is one.
+        f: right-hand side `f(t, y) -> dy/dt`; a function, an `nn.Module`, or a `pyndereg.julia.function`. `t` is a
+            scalar tensor of y's dtype, in the problem's time units; `y` and the result have the shape(s) of `y0`, a
+            tuple where `y0` is one.
         y0: initial state: a float32 or float64 tensor of any shape, or a tuple of tensors.
         t0, t1: ends of the interval, in the problem's time units; `t1 < t0` integrates backwards. Numbers, or scalar
             tensors, which receive gradients if they ask for them.

@@ -5,7 +5,9 @@ import importlib.util
 import os
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +110,9 @@ def julia_on_this_machine() -> bool:
     offline = state["offline"]
     state["offline"] = True
     try:
-        juliapkg("find_julia").find_julia(
-            compat=juliapkg("deps").find_requirements()[0], prefix=state["install"], install=False
-        )
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # juliapkg tells what it reads
+            wanted, _ = juliapkg("deps").find_requirements()
+            juliapkg("find_julia").find_julia(compat=wanted, prefix=state["install"], install=False)
     except Exception:
         return False
     finally:

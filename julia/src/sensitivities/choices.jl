@@ -70,6 +70,10 @@ function sensealg(name; autojacvec = nothing, options...)
     products = isnothing(autojacvec) ? :field : Symbol(autojacvec)
     products in PRODUCTS ||
         throw(ArgumentError("autojacvec is $(repr(autojacvec)); pass one of $(join(repr.(String.(PRODUCTS)), ", "))"))
+    # QuadratureAdjoint would leave the gradient of the parameters at zero.
+    products === :tracker && !(algorithm in (:InterpolatingAdjoint, :BacksolveAdjoint)) && throw(ArgumentError(
+        "$name has no products with parameters by Tracker; pass another autojacvec, such as \"field\""
+    ))
     products === :enzyme && check_enzyme()
     return Sensitivity(algorithm, products, Dict{Symbol, Any}(options))
 end

@@ -35,15 +35,15 @@ end
 
 # Sensitivities to the initial state are those to further parameters, which the equation does not read and which start at 1.
 function differentiate(::Val{:ForwardSensitivity}, field, p, u0, tspan, columns, algorithm, settings)
+    check_accurate_jacobian(algorithm)
     n, m = length(u0), length(p)
     function f!(du, u, q, t)
         copyto!(du, evaluate(field, reshape(u, size(u0)), view(q, 1:m), t))
         return nothing
     end
     started = hcat(zeros(eltype(u0), n, m), Matrix{eltype(u0)}(LinearAlgebra.I, n, n))
-    equation = SciMLSensitivity.ODEForwardSensitivityProblem(
-        f!, vec(u0), tspan, [p; vec(u0)], ForwardSensitivity(); w0 = started, v0 = started
-    )
+    equation = SciMLSensitivity.ODEForwardSensitivityProblem(f!, vec(u0), tspan, [p; vec(u0)], ForwardSensitivity())
+    equation = SciMLBase.remake(equation; u0 = [vec(u0); vec(started)])
     states = states_of(SciMLBase.solve(equation, without_duals(algorithm); settings...), size(columns, 2))
     gradient = zeros(eltype(u0), n + m)
     for (column, state) in zip(eachcol(columns), states), i in eachindex(gradient)
@@ -54,13 +54,33 @@ end
 
 function differentiate(name::Val, field, p, u0, tspan, columns, algorithm, settings)
     equation = generic_equation(field, u0, p, tspan)
-    states, back = Zygote.pullback(u0, p) do u0, p
-        solution = SciMLBase.solve(equation, algorithm; u0, p, sensealg = traced(name), settings...)
-        return solution.u
+    sensealg = traced(name)
+    gu0, gp = try
+        states, back = Zygote.pullback(u0, p) do u0, p
+            return SciMLBase.solve(equation, algorithm; u0, p, sensealg, settings...).u
+        end
+        length(states) == size(columns, 2) || throw(AdjointFailed(["the further solve did not reach every time"]))
+        back([reshape(collect(column), size(u0)) for column in eachcol(columns)])
+    catch error
+        # Numbers that a solver or a right-hand side was not written for.
+        error isa MethodError || rethrow()
+        throw(ArgumentError(
+            "$(nameof(typeof(sensealg))) cannot differentiate $(nameof(typeof(algorithm))) with this right-hand side in the installed " *
+            "versions of SciML's packages; pass an adjoint such as InterpolatingAdjoint"
+        ))
     end
-    length(states) == size(columns, 2) || throw(AdjointFailed(["the further solve did not reach every time"]))
-    gu0, gp = back([reshape(collect(column), size(u0)) for column in eachcol(columns)])
     return isnothing(gu0) ? zero(u0) : reshape(collect(gu0), size(u0)), isnothing(gp) ? zero(p) : collect(gp)
 end
 
 traced(::Val{name}) where {name} = THROUGH_THE_SOLVER[name]()
+
+# Their steps are only as accurate as the Jacobian, which finite differences of badly scaled sensitivities are not: on
+# Robertson's equations the gradients were wrong without a sign of it.
+function check_accurate_jacobian(algorithm)
+    parts = is_composite(algorithm) ? algorithm.algs : (algorithm,)
+    any(part -> nameof(parentmodule(typeof(part))) === :OrdinaryDiffEqRosenbrock, parts) && throw(ArgumentError(
+        "ForwardSensitivity needs an exact Jacobian of the sensitivities with the Rosenbrock method " *
+        "$(nameof(typeof(algorithm))); pass ForwardDiffSensitivity, or a method such as FBDF"
+    ))
+    return nothing
+end

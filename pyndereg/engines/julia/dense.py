@@ -42,10 +42,7 @@ class JuliaDense:
         with_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         outcome = self._outcome(with_states=with_grad)
         run = DenseRun(self._solve, self._gradient, outcome, flat)
-        if with_grad:
-            states = InterpolateInJulia.apply(run, *inputs)
-        else:
-            states = run.values()
+        states = InterpolateInJulia.apply(run, *inputs) if with_grad else run.values()
         return self._problem.layout.unflatten(states.view(*t.shape, -1))
 
     def _outcome(self, *, with_states: bool) -> Outcome:

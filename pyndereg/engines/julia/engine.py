@@ -8,12 +8,11 @@ from torch import Tensor
 from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia
 from pyndereg.engines.julia.dense import JuliaDense
 from pyndereg.engines.julia.fields import julia_field
-from pyndereg.engines.julia.forward import JuliaSolve, Outcome, rounded, step_length
-from pyndereg.engines.julia.session import call, number_of
+from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, rounded, step_length
+from pyndereg.engines.julia.session import call
 from pyndereg.ivp import (
     Backprop,
     DiscreteAdjoint,
-    InterpolatingAdjoint,
     ODEProblem,
     Solution,
     SolveOptions,

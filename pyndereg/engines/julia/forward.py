@@ -74,7 +74,7 @@ class JuliaSolve:
         with self.field.alive():
             try:
                 return function()
-            except Exception as error:
+            except Exception:
                 if torch_field is None or torch_field.error is None:
                     raise
                 failure = torch_field.error

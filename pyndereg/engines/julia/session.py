@@ -48,8 +48,8 @@ def number_of(bridge: Any, key: Hashable, make: Callable[[Any], int]) -> int:
     return number
 
 
-# Looking a function up costs more than calling it. Filled on the Julia thread, never emptied: what is Julia's must not be
-# freed on another thread.
+# Looking a function up costs more than calling it. Filled on the Julia thread and never emptied: what is Julia's must
+# not be freed on another thread.
 _functions: dict[str, Callable[..., Any]] = {}
 
 

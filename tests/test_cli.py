@@ -83,6 +83,8 @@ def test_every_field_of_the_configuration_can_be_set(folder):
         "rtol": 1e-3,
         "atol": 2e-3,
         "precision": "float32",
+        "engine": "embedded",
+        "field": "auto",
         "gradient": "discrete",
         "optimizer": "adam",
         "learning_rate": 0.01,

@@ -65,13 +65,17 @@ function solve(
     u1 = retcode === :Success ? integrator.u : integrator.uprev
     recorder.keep_states && checkpoints == 0 && append!(recorder.states, vec(u1))
     return (;
-        u1, t_reached = Float64(integrator.t), saved = keep_solution ? T[] : integrator.sol.u,
+        u1, t_reached = Float64(integrator.t), saved = keep_solution ? interpolated(integrator, saveat) : integrator.sol.u,
         t = rows[1, :], dt = rows[2, :], scaled_error = rows[3, :], stiffness = rows[4, :], rows,
         states = reshape(recorder.states, length(u0), :), recorder.kept,
         retcode, rejected = Int(integrator.stats.nreject),
         counted.evaluations, logger.messages, solution = keep_solution ? integrator.sol : nothing,
     )
 end
+
+"States at save times, as far as the solve has come; a solution that is kept holds the ends of steps alone."
+interpolated(integrator, saveat) =
+    [integrator.sol(eltype(integrator.sol.t)(t)) for t in saveat if integrator.tdir * (integrator.t - t) >= 0]
 
 """
     return_code(integrator)

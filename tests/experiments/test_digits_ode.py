@@ -107,6 +107,20 @@ def test_the_two_gradients_train_alike():
     assert backprop.curves["train_loss"] == pytest.approx(discrete.curves["train_loss"], rel=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.julia
+@pytest.mark.usefixtures("julia")
+@pytest.mark.parametrize("field", ["native", "callback"])
+def test_the_julia_engine_trains_to_the_embedded_engines_numbers(field):
+    config = replace(QUICK, epochs=2, regularizer="both")
+    embedded, julia = record_of(config), record_of(replace(config, engine="julia", field=field))
+    # Step lengths differ by the digits of the approximate power function in OrdinaryDiffEq's controllers.
+    for name in ("train_loss", "test_accuracy"):
+        assert julia.curves[name] == pytest.approx(embedded.curves[name], rel=1e-6)
+    # OrdinaryDiffEq evaluates the slope at the start twice.
+    assert julia.metrics["nfe"] == embedded.metrics["nfe"] + 1
+
+
 def test_sampled_end_times_change_training_but_not_the_evaluation_interval():
     plain, sampled = record_of(QUICK), record_of(replace(QUICK, steer=True))
     assert sampled.steps_before == plain.steps_before

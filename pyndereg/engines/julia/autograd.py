@@ -78,7 +78,7 @@ class SolveInJulia(torch.autograd.Function):
                     f"{_name(ctx.gradient)} differentiates the solution, not the solver's steps, so solution.steps has "
                     "no gradient; pass gradient=DiscreteAdjoint(), or Backprop() with engine='embedded'"
                 )
-            found = Cotangents(y1, ctx.times, saved)
+            found = _with_end(Cotangents(y1, ctx.times, saved), ctx.solve.t1)
         return _backward(ctx, found)
 
 
@@ -100,6 +100,15 @@ class InterpolateInJulia(torch.autograd.Function):
         """The gradient, from the record that Julia kept."""
         saved = None if cotangent is None else cotangent[ctx.order]
         return _backward(ctx, Cotangents(None, ctx.times, saved))
+
+
+def _with_end(cotangents: Cotangents, t1: float) -> Cotangents:
+    """The same cotangents, a state saved at t1 counted as the final state, which moves with t1."""
+    times, saved = cotangents.times, cotangents.saved
+    if saved is None or not times or times[-1] != t1:
+        return cotangents
+    y1 = saved[-1] if cotangents.y1 is None else cotangents.y1 + saved[-1]
+    return Cotangents(y1, times[:-1], saved[:-1])
 
 
 def _keep(
@@ -204,7 +213,8 @@ def _sensealg(gradient: Gradient) -> tuple[str, tuple[tuple[str, Any], ...]]:
         options["checkpointing"] = gradient.checkpointing
     if isinstance(gradient, ContinuousAdjoint) and gradient.vjp is not None:
         options["autojacvec"] = gradient.vjp
-    return _name(gradient), tuple(options.items())
+    name = "ForwardDiffSensitivity" if isinstance(gradient, ForwardSensitivity) else _name(gradient)
+    return name, tuple(options.items())
 
 
 def _name(gradient: Gradient) -> str:

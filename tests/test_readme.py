@@ -13,9 +13,9 @@ import torch
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/julia.md")
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-# Behind the language of a block: that it needs Julia, or the name of the file that it is.
-JULIA = "julia"
-TITLE = re.compile(r'title="(.+)"')
+# The title of a block says that it needs Julia, or the name of the file that it is.
+NEEDS_JULIA = 'title="needs Julia"'
+FILE = re.compile(r'title="(\S+)"')
 
 # The only commands that are shown and not run, and why.
 NOT_RUN = {
@@ -29,8 +29,8 @@ def blocks(page: str, language: str, *, with_julia: bool = False) -> list[str]:
     text = (ROOT / page).read_text("utf-8")
     return [
         body
-        for found, remark, body in FENCE.findall(text)
-        if found == language and (with_julia or remark.strip() != JULIA)
+        for found, title, body in FENCE.findall(text)
+        if found == language and (with_julia or NEEDS_JULIA not in title)
     ]
 
 
@@ -47,9 +47,9 @@ def is_not_run(command: str) -> bool:
 
 def write_named_files(page: str, folder: Path) -> None:
     """The blocks that are files, such as the Julia functions that an example names."""
-    for _, remark, body in FENCE.findall((ROOT / page).read_text("utf-8")):
-        if title := TITLE.search(remark):
-            (folder / title[1]).write_text(body, "utf-8")
+    for _, title, body in FENCE.findall((ROOT / page).read_text("utf-8")):
+        if name := FILE.search(title):
+            (folder / name[1]).write_text(body, "utf-8")
 
 
 def run_examples(page: str, sources: list[str]) -> None:

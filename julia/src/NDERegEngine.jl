@@ -25,5 +25,6 @@ include("solve.jl")
 include("replay.jl")
 include("sensitivities.jl")
 include("bridge.jl")
+include("precompile.jl")
 
 end

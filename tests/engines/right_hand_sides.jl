@@ -22,3 +22,8 @@ function decay!(du, u, p, t)
 end
 
 broken!(du, u, p, t) = error("something is wrong here")
+
+function stiff!(du, u, p, t)
+    du[1] = -1e4 * (u[1] - cos(t))
+    return nothing
+end

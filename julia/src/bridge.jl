@@ -39,17 +39,21 @@ callback_field(evaluate, pullback, token) =
     hold(CallbackField(Ptr{Cvoid}(UInt(evaluate)), Ptr{Cvoid}(UInt(pullback)), token))
 
 """
-    function_field(source, name, vjp)
+    function_field(source, is_file, name, vjp)
 
 A Julia function by name. `source` is a path to a file that defines it, or the name of a module: one that is loaded, or a
 package of the active project.
 """
-function function_field(source, name, vjp)
-    where = endswith(source, ".jl") ? module_of_file(source) : module_by_name(source)
+function function_field(source, is_file, name, vjp)
+    where = is_file ? module_of_file(source) : module_by_name(source)
     Base.invokelatest(isdefined, where, Symbol(name)) ||
         throw(ArgumentError("$source defines no $name; check the spelling, or define it there"))
     f = getproperty(where, Symbol(name))
-    choice = vjp in ("", "forward", "reverse", "zygote") ? (isempty(vjp) ? nothing : vjp) : getproperty(where, Symbol(vjp))
+    is_named = !(vjp in ("", "forward", "reverse", "zygote"))
+    is_named && !Base.invokelatest(isdefined, where, Symbol(vjp)) && throw(ArgumentError(
+        "vjp is $(repr(vjp)), and $source defines no such function; pass \"forward\", \"reverse\", \"zygote\" or the name of one"
+    ))
+    choice = is_named ? getproperty(where, Symbol(vjp)) : isempty(vjp) ? nothing : vjp
     return hold(Base.invokelatest(FunctionField, f; vjp = choice))
 end
 

@@ -171,7 +171,14 @@ end
 is_generic(::FunctionField) = true
 
 evaluate!(field::FunctionField{true}, du, u, p, t, w) = (field.f(du, u, p, t); nothing)
-evaluate!(field::FunctionField{false}, du, u, p, t, w) = (copyto!(du, field.f(u, p, t)); nothing)
+function evaluate!(field::FunctionField{false}, du, u, p, t, w)
+    slope = field.f(u, p, t)
+    slope isa AbstractArray && size(slope) == size(u) || throw(ArgumentError(
+        "$(field.f) returned a $(summary(slope)); return du/dt as an array of the state's size, $(size(u))"
+    ))
+    copyto!(du, slope)
+    return nothing
+end
 
 evaluate(field::FunctionField{false}, u, p, t) = field.f(u, p, t)
 function evaluate(field::FunctionField{true}, u, p, t)

@@ -45,13 +45,17 @@ function algorithm(name::AbstractString; options...)
         return Base.invokelatest(constructor, positional...; keywords...)
     catch error
         error isa MethodError || rethrow()
+        startswith(name, "Auto") && isempty(positional) && throw(ArgumentError(
+            "$name switches to a stiff algorithm, which is not named; pass one, such as stiff = \"Rosenbrock23\""
+        ))
         listed = join(("$key = $value" for (key, value) in options), ", ")
         throw(ArgumentError("algorithm $name does not take the options ($listed); see its documentation in OrdinaryDiffEq"))
     end
 end
 
 function option_value(key::Symbol, value)
-    key === :stiff && return algorithm(value)
+    key === :stiff && value isa AbstractString && return algorithm(value)
+    key === :stiff && throw(ArgumentError("stiff is $(repr(value)); pass the name of an algorithm, such as \"Rosenbrock23\""))
     key === :autodiff || return value isa AbstractString ? Symbol(value) : value
     haskey(AUTODIFF, value) && return AUTODIFF[value]()
     throw(ArgumentError("autodiff is $(repr(value)); pass \"finite\" or \"forward\""))
@@ -68,8 +72,8 @@ function find_algorithm(name::String)
         isnothing(found) || return found
     end
     throw(ArgumentError(
-        "no algorithm $(repr(name)) in the OrdinaryDiffEq packages of this Julia project; check the spelling, or add the package that has it, " *
-        "for example OrdinaryDiffEqSDIRK for KenCarp4"
+        "no algorithm $(repr(name)) in the OrdinaryDiffEq packages of this Julia project; check the spelling, or add the " *
+        "sublibrary that has it, which OrdinaryDiffEq's documentation names (OrdinaryDiffEqStabilizedRK for ROCK4, say)"
     ))
 end
 

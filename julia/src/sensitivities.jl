@@ -114,9 +114,12 @@ struct AdjointFailed <: Exception
     messages::Vector{String}
 end
 
+"The first line of a solver's warning, its toggle left out."
+headline(message) = first(line for line in strip.(split(message, '\n')) if !isempty(line) && !startswith(line, "Verbosity toggle"))
+
 Base.showerror(io::IO, error::AdjointFailed) = print(
     io, "the adjoint equation could not be solved back to the start of the interval",
-    isempty(error.messages) ? "" : " ($(join(error.messages, "; ")))",
+    isempty(error.messages) ? "" : " ($(headline(error.messages[end])))",
     "; pass larger tolerances, or an algorithm for stiff equations"
 )
 

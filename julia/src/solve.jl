@@ -37,6 +37,9 @@ function solve(
     counted = Counted(field, u0; remember = forgets_stages(algorithm))
     has_error = is_adaptive_method(algorithm)
     fixed = !adaptive && has_error
+    isnothing(dt) && (fixed || !has_error) && throw(ArgumentError(
+        "$(nameof(typeof(algorithm))) takes steps of a given length and none was given; pass dt"
+    ))
     recorder = Recorder(
         u0; keep_states, checkpoints, has_error, estimate = stiffness_estimate(algorithm, stiffness == "rms", counted)
     )

@@ -1,13 +1,12 @@
 """What only the julia engine understands, as values: its algorithms, its sensitivity methods, its functions."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from torch import Tensor
 
 OptionValue = bool | int | float | str
+Options = tuple[tuple[str, OptionValue], ...]
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class JuliaMethod:
     """An algorithm of OrdinaryDiffEq, by the name it has there; made by `method`."""
 
     name: str
-    options: Mapping[str, OptionValue]
+    options: Options = ()
 
     def __str__(self) -> str:
         return self.name
@@ -26,7 +25,7 @@ class JuliaSensealg:
     """A sensitivity algorithm of SciMLSensitivity, by the name it has there; made by `sensealg`."""
 
     name: str
-    options: Mapping[str, OptionValue]
+    options: Options = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,8 @@ class JuliaFunction:
     """A right-hand side written in Julia; made by `function`. Pass it to `ODEProblem` in place of f."""
 
     name: str
-    source: str
+    module: str
+    path: str
     parameters: Tensor | None = None
     vjp: str = ""
 
@@ -90,9 +90,12 @@ def function(
     if (module is None) == (path is None):
         given = "both module and path" if module is not None else "neither module nor path"
         raise ValueError(f"{given} were given for {name!r}; pass the one that defines it")
+    for what, value in (("module", module), ("path", path), ("vjp", vjp)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{what} of {name!r} is a {type(value).__name__}; pass a string")
     if parameters is not None and not isinstance(parameters, Tensor):
         raise TypeError(f"parameters is a {type(parameters).__name__}; pass one tensor, or None")
-    return JuliaFunction(_name(name, "function"), str(module if path is None else path), parameters, vjp)
+    return JuliaFunction(_name(name, "function"), module or "", path or "", parameters, vjp)
 
 
 def _name(name: Any, what: str) -> str:
@@ -101,8 +104,8 @@ def _name(name: Any, what: str) -> str:
     return name
 
 
-def _options(options: dict[str, Any]) -> Mapping[str, OptionValue]:
+def _options(options: dict[str, Any]) -> Options:
     for key, value in options.items():
         if not isinstance(value, bool | int | float | str):
             raise TypeError(f"option {key} is a {type(value).__name__}; pass a number, a bool or a string")
-    return MappingProxyType(dict(options))
+    return tuple(options.items())

@@ -115,6 +115,11 @@ class ContinuousAdjoint:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not 0 < value < math.inf):
                 raise ValueError(f"{name} of {type(self).__name__} is {value!r}; pass a positive number, or None")
+        if self.vjp is not None and not isinstance(self.vjp, str):
+            raise TypeError(f"vjp of {type(self).__name__} is {self.vjp!r}; pass a name, such as 'field', or None")
+        checkpointing = getattr(self, "checkpointing", False)
+        if not isinstance(checkpointing, bool):
+            raise TypeError(f"checkpointing of {type(self).__name__} is {checkpointing!r}; pass True or False")
 
 
 @dataclass(frozen=True)

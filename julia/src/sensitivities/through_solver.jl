@@ -42,8 +42,10 @@ function differentiate(::Val{:ForwardSensitivity}, field, p, u0, tspan, columns,
         return nothing
     end
     started = hcat(zeros(eltype(u0), n, m), Matrix{eltype(u0)}(LinearAlgebra.I, n, n))
-    equation = SciMLSensitivity.ODEForwardSensitivityProblem(f!, vec(u0), tspan, [p; vec(u0)], ForwardSensitivity())
-    equation = SciMLBase.remake(equation; u0 = [vec(u0); vec(started)])
+    parameters = [p; vec(u0)]
+    augmented = SciMLSensitivity.ODEForwardSensitivityProblem(f!, vec(u0), tspan, parameters, ForwardSensitivity())
+    # `remake` would start all sensitivities at 0 again.
+    equation = SciMLBase.ODEProblem(augmented.f, [vec(u0); vec(started)], tspan, parameters)
     states = states_of(SciMLBase.solve(equation, without_duals(algorithm); settings...), size(columns, 2))
     gradient = zeros(eltype(u0), n + m)
     for (column, state) in zip(eachcol(columns), states), i in eachindex(gradient)

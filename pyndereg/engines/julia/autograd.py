@@ -197,24 +197,21 @@ def _pull(
 
 def sensealg_number(bridge: Any, gradient: Gradient) -> int:
     """The number of a sensitivity algorithm; on the Julia thread."""
-    name, options = _sensealg(gradient)
-    return number_of(
-        bridge,
-        ("sensealg", name, options),
-        lambda bridge: bridge.sensealg(name, [key for key, _ in options], [value for _, value in options]),
-    )
+    sensealg = _sensealg(gradient)
+    keys, values = ([part[i] for part in sensealg.options] for i in (0, 1))
+    return number_of(bridge, sensealg, lambda bridge: bridge.sensealg(sensealg.name, keys, values))
 
 
-def _sensealg(gradient: Gradient) -> tuple[str, tuple[tuple[str, Any], ...]]:
+def _sensealg(gradient: Gradient) -> JuliaSensealg:
     if isinstance(gradient, JuliaSensealg):
-        return gradient.name, tuple(gradient.options.items())
+        return gradient
     options: dict[str, Any] = {}
     if isinstance(gradient, BacksolveAdjoint):
         options["checkpointing"] = gradient.checkpointing
     if isinstance(gradient, ContinuousAdjoint) and gradient.vjp is not None:
         options["autojacvec"] = gradient.vjp
     name = "ForwardDiffSensitivity" if isinstance(gradient, ForwardSensitivity) else _name(gradient)
-    return name, tuple(options.items())
+    return JuliaSensealg(name, tuple(options.items()))
 
 
 def _name(gradient: Gradient) -> str:

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia
+from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia, sensealg_number
 from pyndereg.engines.julia.dense import JuliaDense
 from pyndereg.engines.julia.fields import julia_field
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, rounded, step_length
@@ -61,6 +61,9 @@ class JuliaEngine:
         discrete = isinstance(options.gradient, DiscreteAdjoint)
         if with_grad and discrete:
             _check_replayable(method)
+        elif with_grad:
+            # An algorithm that there is not is found before the solve rather than after it.
+            call(lambda bridge: sensealg_number(bridge, options.gradient))
         t0, t1 = (rounded(t, layout.dtype) for t in problem.interval)
         times = tuple(rounded(t, layout.dtype) for t in options.saveat.checked_times(*problem.interval))
         checkpoints = options.gradient.checkpoints if isinstance(options.gradient, DiscreteAdjoint) else None
@@ -126,7 +129,7 @@ def _checked_method(options: SolveOptions) -> JuliaMethod:
     if options.dt is None and (tableau.b_error is None or not options.adaptive):
         reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
         raise ValueError(f"method {method!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return JuliaMethod(method, {})
+    return JuliaMethod(method)
 
 
 def _check(problem: ODEProblem, options: SolveOptions) -> None:

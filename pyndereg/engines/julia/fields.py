@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,9 +107,14 @@ def _julia_function(problem: ODEProblem, f: JuliaFunction, choice: str | None) -
     p = torch.empty(0, dtype=layout.dtype)
     if parameters is not None:
         p = parameters.detach().reshape(-1).contiguous().clone()
+    source, version = f.module, 0
+    if f.path:
+        # A file that was changed is another one; a path means the same from every folder that it was meant in.
+        path = Path(f.path).absolute()
+        source, version = str(path), path.stat().st_mtime_ns if path.is_file() else 0
     return JuliaField(
-        key=("function", f.source, f.name, f.vjp),
-        make=lambda bridge: bridge.function_field(f.source, f.name, f.vjp),
+        key=("function", source, version, f.name, f.vjp),
+        make=lambda bridge: bridge.function_field(source, bool(f.path), f.name, f.vjp),
         parameters=() if parameters is None else (parameters,),
         p=p,
     )

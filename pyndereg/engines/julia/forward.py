@@ -182,12 +182,8 @@ def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
 
 def method_number(bridge: Any, method: JuliaMethod) -> int:
     """The number of an algorithm; on the Julia thread."""
-    options = tuple(method.options.items())
-    return number_of(
-        bridge,
-        ("method", method.name, options),
-        lambda bridge: bridge.method(method.name, [key for key, _ in options], [value for _, value in options]),
-    )
+    keys, values = ([part[i] for part in method.options] for i in (0, 1))
+    return number_of(bridge, method, lambda bridge: bridge.method(method.name, keys, values))
 
 
 def _warnings(bridge: Any, reply: Reply) -> tuple[str, ...]:

@@ -28,3 +28,11 @@ def julia():
     if isinstance(found, str):
         pytest.skip(found)
     return found
+
+
+def pytest_runtest_setup(item):
+    """A test marked `julia` skips, with the reason, where there is no Julia with the packages."""
+    if item.get_closest_marker("julia") is not None:
+        found = julia_runtime.find()
+        if isinstance(found, str):
+            pytest.skip(found)

@@ -16,21 +16,21 @@ class Engine(Protocol):
         ...
 
 
-NAMES = ("embedded", "julia")
-
-_engines: dict[str, Engine] = {"embedded": EmbeddedEngine()}
+# None: imported when it is first asked for.
+ENGINES: dict[str, Engine | None] = {"embedded": EmbeddedEngine(), "julia": None}
 
 
 def get_engine(name: str) -> Engine:
-    """The engine of that name; the julia engine is imported when it is first asked for.
+    """The engine of that name.
 
     Raises:
         ValueError: there is none.
     """
-    if name not in NAMES:
-        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(NAMES)}")
-    if name == "julia" and name not in _engines:
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
+    engine = ENGINES[name]
+    if engine is None:
         from pyndereg.engines.julia.engine import JuliaEngine  # noqa: PLC0415 (on first use)
 
-        _engines[name] = JuliaEngine()
-    return _engines[name]
+        engine = ENGINES[name] = JuliaEngine()
+    return engine

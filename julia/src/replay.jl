@@ -206,15 +206,92 @@ end
 
 # --- one step backwards
 
-"Vector-Jacobian product of f at node j: adds λᵀ∂f/∂u to `nodes[j].g`."
-function pull!(sweep::Sweep, j, t, dt)
+"""
+Carry cotangents from the end of a step, `gstop` and (for the slope there) `carried`, to its start; they are left in the
+same two places, for the step before it.
+"""
+function reverse!(sweep::Sweep, t, dt, outside, has_next, is_last)
+    (; tableau, nodes) = sweep
+    sweep.length = 0.0
+    fill!(sweep.gstart, 0)
+    foreach(node -> fill!(node.h, 0), nodes)
+    isnothing(outside.ends) || add!(sweep.gstop, 1, view(outside.ends, :, outside.index + 1))
+    for i in outside.at_stop
+        cotangent = view(outside.saved, :, i)
+        add!(sweep.gstop, 1, cotangent)
+        # A save time stands still while the step's end moves with t0.
+        is_last || (sweep.gt0 -= dot(cotangent, slope_at_stop(sweep)))
+    end
+    tableau.stop > 0 && has_next && add!(nodes[tableau.stop].h, 1, sweep.carried)
+    outside.scaled_error == 0 || reverse_error!(sweep, dt, outside.scaled_error)
+    has_inner = outside.stiffness != 0
+    has_inner && reverse_stiffness!(sweep, outside.stiffness)
+    for i in outside.inner
+        reverse_interpolant!(sweep, t, dt, outside.times[i], view(outside.saved, :, i))
+    end
+    last = isempty(outside.inner) ? tableau.stages : length(nodes)
+    # Without a node at its end, the end is one more point, before the interpolant's nodes.
+    for j in last:-1:2
+        j == tableau.stages && tableau.stop == 0 && is_last && add_length!(sweep, sweep.gstop, sweep.stop, dt)
+        gather!(sweep, j, last, dt)
+        pull!(sweep, j, t, dt, has_inner && j in tableau.pair)
+        j == tableau.stop && add!(nodes[j].g, 1, sweep.gstop)
+        # A node's state moves with the step's length by (Y - u0) / dt.
+        is_last && add_length!(sweep, nodes[j].g, nodes[j].u, dt)
+    end
+    gather!(sweep, 1, last, dt)
+    copyto!(sweep.carried, nodes[1].h)
+    for j in 2:last
+        add!(sweep.gstart, 1, nodes[j].g)
+    end
+    tableau.stop > 0 ? copyto!(sweep.gstop, sweep.gstart) : add!(sweep.gstop, 1, sweep.gstart)
+    # Without a node at the end of a step, no other one takes this slope's cotangent.
+    tableau.stop == 0 && finish!(sweep, t)
+    if is_last
+        sweep.gt1 += sweep.length
+        sweep.gt0 -= sweep.length
+    end
+    return nothing
+end
+
+"Add what arrives at slope i from the states of the nodes after it, and from the end of the step, in blocks."
+function gather!(sweep::Sweep, i, last, dt)
+    (; tableau, nodes, gstop) = sweep
+    h = nodes[i].h
+    T = eltype(h)
+    stop_weight = tableau.stop == 0 ? T(dt * tableau.b[i]) : zero(T)
+    for first in 1:BLOCK:length(h)
+        block = first:min(first + BLOCK - 1, length(h))
+        if stop_weight != 0
+            @inbounds @simd for k in block
+                h[k] = muladd(stop_weight, gstop[k], h[k])
+            end
+        end
+        for j in (i + 1):last
+            weight = T(dt * tableau.a[j, i])
+            weight == 0 && continue
+            g = nodes[j].g
+            @inbounds @simd for k in block
+                h[k] = muladd(weight, g[k], h[k])
+            end
+        end
+    end
+    return nothing
+end
+
+"Vector-Jacobian product of f at node j, into its `g`; `has_inner` if something arrived there already."
+function pull!(sweep::Sweep, j, t, dt, has_inner)
     node, c = sweep.nodes[j], sweep.tableau.c[j]
-    all(iszero, node.h) && return nothing
-    room = sweep.room[1]
-    gt = pullback!(sweep.field, room, sweep.gp, node.h, node.u, sweep.p, node_time(t, dt, c, eltype(room)), node.w)
-    add!(node.g, 1, room)
-    sweep.gt0 += gt
-    sweep.length += gt * c
+    inner = sweep.room[1]
+    has_inner && copyto!(inner, node.g)
+    if all(iszero, node.h)
+        fill!(node.g, 0)
+    else
+        gt = pullback!(sweep.field, node.g, sweep.gp, node.h, node.u, sweep.p, node_time(t, dt, c, eltype(inner)), node.w)
+        sweep.gt0 += gt
+        sweep.length += gt * c
+    end
+    has_inner && add!(node.g, 1, inner)
     return nothing
 end
 
@@ -226,76 +303,6 @@ function add!(out, weight, x)
     return out
 end
 
-"Hand the cotangent of a point u0 + dt Σ_i weights[i] k_i on to the start and to the slopes before it."
-function spread!(sweep::Sweep, cotangent, weights, dt, count)
-    add!(sweep.gstart, 1, cotangent)
-    for i in 1:count
-        weights[i] == 0 || add!(sweep.nodes[i].h, dt * weights[i], cotangent)
-    end
-    return nothing
-end
-
-"""
-Carry cotangents from the end of a step, `gstop` and (for the slope there) `carried`, to its start; they are left in the
-same two places, for the step before it.
-"""
-function reverse!(sweep::Sweep, t, dt, outside, has_next, is_last)
-    (; tableau, nodes) = sweep
-    sweep.length = 0.0
-    fill!(sweep.gstart, 0)
-    for node in nodes
-        fill!(node.g, 0); fill!(node.h, 0)
-    end
-    isnothing(outside.ends) || add!(sweep.gstop, 1, view(outside.ends, :, outside.index + 1))
-    for i in outside.at_stop
-        cotangent = view(outside.saved, :, i)
-        add!(sweep.gstop, 1, cotangent)
-        # A save time stands still while the step's end moves with t0.
-        is_last || (sweep.gt0 -= dot(cotangent, slope_at_stop(sweep)))
-    end
-    tableau.stop > 0 && has_next && add!(nodes[tableau.stop].h, 1, sweep.carried)
-    outside.scaled_error == 0 || reverse_error!(sweep, dt, outside.scaled_error)
-    outside.stiffness == 0 || reverse_stiffness!(sweep, outside.stiffness)
-    for i in outside.inner
-        reverse_interpolant!(sweep, t, dt, outside.times[i], view(outside.saved, :, i))
-    end
-    if !isempty(outside.inner)
-        for j in length(nodes):-1:(tableau.stages + 1)
-            reverse_node!(sweep, j, t, dt)
-        end
-    end
-    if tableau.stop > 0
-        add!(nodes[tableau.stop].g, 1, sweep.gstop)
-        reverse_node!(sweep, tableau.stop, t, dt)
-    else
-        spread!(sweep, sweep.gstop, tableau.b, dt, tableau.stages)
-        is_last && add_length!(sweep, sweep.gstop, sweep.stop, dt)
-    end
-    for j in (tableau.stop > 0 ? tableau.stop - 1 : tableau.stages):-1:2
-        reverse_node!(sweep, j, t, dt)
-    end
-    copyto!(sweep.gstop, sweep.gstart)
-    add!(sweep.gstop, 1, nodes[1].g)
-    copyto!(sweep.carried, nodes[1].h)
-    # Without a node at the end of a step, no other one takes this slope's cotangent.
-    tableau.stop == 0 && finish!(sweep, t)
-    if is_last
-        sweep.gt1 += sweep.length
-        sweep.gt0 -= sweep.length
-    end
-    return nothing
-end
-
-"Pull node j's slope back and spread the cotangent of its state."
-function reverse_node!(sweep::Sweep, j, t, dt)
-    pull!(sweep, j, t, dt)
-    node = sweep.nodes[j]
-    spread!(sweep, node.g, view(sweep.tableau.a, j, :), dt, j - 1)
-    add_length!(sweep, node.g, node.u, dt)
-    return nothing
-end
-
-"A node's state moves with the step's length by (Y - u0) / dt."
 function add_length!(sweep::Sweep, cotangent, state, dt)
     total = 0.0
     @inbounds @simd for i in eachindex(cotangent, state)
@@ -360,6 +367,7 @@ end
 "S = ||k_p - k_q|| / ||Y_p - Y_q||, or the largest element-wise ratio."
 function reverse_stiffness!(sweep::Sweep, cotangent)
     p, q = (sweep.nodes[j] for j in sweep.tableau.pair)
+    fill!(p.g, 0); fill!(q.g, 0)
     T = eltype(p.k)
     if sweep.rms
         slopes = states = zero(T)

@@ -13,6 +13,11 @@ from pyndereg.ivp import BacksolveAdjoint, ContinuousAdjoint, DiscreteAdjoint, F
 from pyndereg.ivp.julia import JuliaSensealg
 
 
+def as_tensors(ends: tuple[float | Tensor, ...]) -> list[Tensor]:
+    """Both ends of the interval as inputs of an autograd Function. Shape () each."""
+    return [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in ends]
+
+
 @dataclass(frozen=True)
 class Cotangents:
     """What arrives at the outputs of a solve; None means zero. Shapes as those of `Outcome`."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyndereg.engines.julia.autograd import DifferentiableRun, InterpolateInJulia
+from pyndereg.engines.julia.autograd import DifferentiableRun, InterpolateInJulia, as_tensors
 from pyndereg.engines.julia.convert import pointer
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import call
@@ -16,11 +16,10 @@ class JuliaDense:
     Args:
         problem: what was solved.
         run: how, and what came of it; its dense output is used if it was kept, otherwise the solve runs again.
-        ends: t0 and t1 as tensors.
     """
 
-    def __init__(self, problem: ODEProblem, run: DifferentiableRun, ends: tuple[Tensor, ...]) -> None:
-        self._problem, self._ends, self._gradient = problem, ends, run.gradient
+    def __init__(self, problem: ODEProblem, run: DifferentiableRun) -> None:
+        self._problem, self._gradient = problem, run.gradient
         assert run.outcome is not None
         self._solve, self._first = run.solve, run.outcome
         self._kept: Outcome | None = run.outcome if run.solve.keep_solution else None
@@ -38,7 +37,8 @@ class JuliaDense:
         if outside.numel() > 0:
             raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
         y0 = self._problem.layout.flatten(self._problem.y0)
-        inputs = (y0, *self._ends, *self._solve.field.parameters)
+        ends = as_tensors((self._problem.t0, self._problem.t1))
+        inputs = (y0, *ends, *self._solve.field.parameters)
         with_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         outcome = self._outcome(with_states=with_grad)
         run = DenseRun(self._solve, self._gradient, outcome, flat)

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia, sensealg_number
+from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia, as_tensors, sensealg_number
 from pyndereg.engines.julia.dense import JuliaDense
 from pyndereg.engines.julia.fields import julia_field
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, rounded, step_length
@@ -16,6 +16,7 @@ from pyndereg.ivp import (
     ODEProblem,
     Solution,
     SolveOptions,
+    StateLayout,
     Statistics,
     StepRecord,
 )
@@ -47,13 +48,13 @@ class JuliaEngine:
     def solve(self, problem: ODEProblem, options: SolveOptions) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
         method = _checked_method(options)
-        _check(problem, options)
+        layout = problem.layout
+        _check(layout, options)
         start()
         grad_mode = torch.is_grad_enabled()
-        ends = [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in (problem.t0, problem.t1)]
-        with_time = grad_mode and any(t.requires_grad for t in ends)
-        field = julia_field(problem, options.field, with_time=with_time)
-        layout = problem.layout
+        ends = (problem.t0, problem.t1)
+        with_time = grad_mode and any(isinstance(t, Tensor) and t.requires_grad for t in ends)
+        field = julia_field(problem, layout, options.field, with_time=with_time)
         y0 = layout.flatten(problem.y0)
         with_grad = grad_mode and (
             with_time or y0.requires_grad or any(param.requires_grad for param in field.parameters)
@@ -88,7 +89,7 @@ class JuliaEngine:
         )
         run = DifferentiableRun(julia_solve, options.gradient)
         if with_grad:
-            y1, saved, scaled_error, stiffness = SolveInJulia.apply(run, y0, *ends, *field.parameters)
+            y1, saved, scaled_error, stiffness = SolveInJulia.apply(run, y0, *as_tensors(ends), *field.parameters)
         else:
             with torch.no_grad():
                 run.outcome = julia_solve.run(y0)
@@ -108,7 +109,7 @@ class JuliaEngine:
             stats=Statistics(nfe=outcome.nfe, accepted=outcome.steps, rejected=outcome.rejected),
             status=outcome.status,
             t_reached=t_reached,
-            interpolate=JuliaDense(problem, run, tuple(ends)),
+            interpolate=JuliaDense(problem, run),
         )
 
 
@@ -132,13 +133,13 @@ def _checked_method(options: SolveOptions) -> JuliaMethod:
     return JuliaMethod(method)
 
 
-def _check(problem: ODEProblem, options: SolveOptions) -> None:
+def _check(layout: StateLayout, options: SolveOptions) -> None:
     if isinstance(options.gradient, Backprop):
         raise ValueError(
             "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
             "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
         )
-    device = problem.layout.device
+    device = layout.device
     if device.type != "cpu":
         raise ValueError(
             f"y0 is on {device}, and the julia engine solves on the CPU: its CUDA part, which needs CUDA.jl in the "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyndereg.engines.julia.callback import EVALUATE_ADDRESS, PULLBACK_ADDRESS, TorchField
 from pyndereg.engines.julia.mirror import Mirror, mirror
-from pyndereg.ivp import ODEProblem
+from pyndereg.ivp import ODEProblem, StateLayout
 from pyndereg.ivp.julia import JuliaFunction
 
 
@@ -43,21 +43,22 @@ class JuliaField:
         return [part.view(param.shape).to(param.dtype) for part, param in zip(parts, self.parameters, strict=True)]
 
 
-def julia_field(problem: ODEProblem, choice: str | None, *, with_time: bool) -> JuliaField:
+def julia_field(problem: ODEProblem, layout: StateLayout, choice: str | None, *, with_time: bool) -> JuliaField:
     """The right-hand side of a problem.
 
     Args:
+        layout: of its state.
         choice: `"native"`, `"callback"`, or None for the native one where there is one.
         with_time: whether gradients with respect to time are asked for.
     Raises:
         ValueError: a native field was asked for and there is none; the sentence says why.
     """
     if isinstance(problem.f, JuliaFunction):
-        return _julia_function(problem, problem.f, choice)
+        return _julia_function(layout, problem.f, choice)
     if choice != "callback":
-        mirrored = _mirrored(problem)
+        mirrored = _mirrored(problem, layout)
         if isinstance(mirrored, Mirror):
-            return _native(problem, mirrored)
+            return _native(layout, mirrored)
         if choice == "native":
             raise ValueError(mirrored)
     params = problem.parameters
@@ -66,25 +67,25 @@ def julia_field(problem: ODEProblem, choice: str | None, *, with_time: bool) -> 
         key=("callback", field.token),
         make=lambda bridge: bridge.callback_field(EVALUATE_ADDRESS, PULLBACK_ADDRESS, field.token),
         parameters=params,
-        p=torch.zeros(sum(param.numel() for param in params), dtype=problem.layout.dtype),
+        p=torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype),
         torch_field=field,
     )
 
 
-def _mirrored(problem: ODEProblem) -> Mirror | str:
+def _mirrored(problem: ODEProblem, layout: StateLayout) -> Mirror | str:
     if not isinstance(problem.f, nn.Module):
         name = getattr(problem.f, "__name__", type(problem.f).__name__)
         return (
             f"f is the Python function {name}, which has no native counterpart; pass a module made of layers that have "
             "one, a pyndereg.julia.function, or field='callback'"
         )
-    return mirror(problem.f, problem.layout)
+    return mirror(problem.f, layout)
 
 
-def _native(problem: ODEProblem, mirrored: Mirror) -> JuliaField:
+def _native(layout: StateLayout, mirrored: Mirror) -> JuliaField:
     with torch.no_grad():
         flat = [param.reshape(-1) for param in mirrored.parameters]
-        p = torch.cat(flat) if flat else torch.empty(0, dtype=problem.layout.dtype)
+        p = torch.cat(flat) if flat else torch.empty(0, dtype=layout.dtype)
     description = "\n".join(mirrored.description)
     return JuliaField(
         key=("native", description),
@@ -94,12 +95,12 @@ def _native(problem: ODEProblem, mirrored: Mirror) -> JuliaField:
     )
 
 
-def _julia_function(problem: ODEProblem, f: JuliaFunction, choice: str | None) -> JuliaField:
+def _julia_function(layout: StateLayout, f: JuliaFunction, choice: str | None) -> JuliaField:
     if choice == "callback":
         raise ValueError(f"{f.name} is a Julia function, which needs no callback; leave field= out")
-    if problem.layout.is_tuple:
+    if layout.is_tuple:
         raise ValueError(f"y0 is a tuple, but the Julia function {f.name} takes one array; pass one tensor")
-    layout, parameters = problem.layout, f.parameters
+    parameters = f.parameters
     if parameters is not None and parameters.dtype != layout.dtype:
         raise ValueError(
             f"the parameters of {f.name} are {parameters.dtype}, y0 is {layout.dtype}; convert one of them"

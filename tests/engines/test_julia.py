@@ -75,4 +75,6 @@ def test_both_engines_estimate_the_same_error_and_stiffness_of_a_step(method):
             )
             torch.testing.assert_close(one.scaled_error, other.scaled_error, rtol=1e-8, atol=1e-11)
             if method in STIFFNESS:
-                torch.testing.assert_close(one.stiffness, other.stiffness, rtol=1e-8, atol=0)
+                # A quotient of two differences that nearly vanish, the more so the higher the order.
+                rtol = 1e-7 if method == "vern9" else 1e-8
+                torch.testing.assert_close(one.stiffness, other.stiffness, rtol=rtol, atol=0)

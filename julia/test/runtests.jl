@@ -1,11 +1,23 @@
-# julia --project=<environment with the packages> julia/test/runtests.jl
+# julia --project=<environment with the packages> julia/test/runtests.jl [names of files, without .jl]
 
-using NDERegEngine, Test
+using Test
+
+const FILES = [
+    "internals", "methods", "tableau", "solve", "replay", "fields", "network", "sensitivities", "stiff", "quality",
+]
+
+"Run a file in a module of its own."
+function run(file)
+    home = Module(Symbol("test_", file))
+    Core.eval(home, :(include(path) = Base.include($home, path)))
+    Base.include(home, joinpath(@__DIR__, "$file.jl"))
+    return nothing
+end
 
 @testset "NDERegEngine" begin
-    for file in ("internals", "methods", "tableau", "solve", "replay", "fields", "network", "sensitivities", "stiff", "quality")
+    for file in (isempty(ARGS) ? FILES : ARGS)
         @testset "$file" begin
-            include("$file.jl")
+            run(file)
         end
     end
 end

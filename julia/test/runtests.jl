@@ -8,8 +8,7 @@ const FILES = [
 
 "Run a file in a module of its own."
 function run(file)
-    home = Module(Symbol("test_", file))
-    Core.eval(home, :(include(path) = Base.include($home, path)))
+    home = Core.eval(Main, Expr(:module, true, Symbol("test_", file), Expr(:block)))
     Base.include(home, joinpath(@__DIR__, "$file.jl"))
     return nothing
 end

@@ -14,12 +14,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import torch
 import torchdiffeq
+from interleaved import Case, LotkaVolterra, Solver, interleaved, solve_torchdiffeq
 from torch import Tensor, nn
 
 import pyndereg as nde
@@ -29,27 +29,6 @@ from pyndereg.engines.julia.session import call
 
 FOLDER = Path(__file__).parent
 JULIA_FIELDS = str(FOLDER / "lotka_volterra.jl")
-
-
-class LotkaVolterra(nn.Module):
-    """The predator-prey equations for states (..., 2)."""
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        prey, predators = y[..., 0], y[..., 1]
-        return torch.stack([1.5 * prey - prey * predators, prey * predators - 3.0 * predators], -1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One problem; `julia` is what the julia engine solves natively, where that is not the module itself."""
-
-    name: str
-    field: nn.Module
-    y0: Tensor
-    t: Tensor
-    tolerance: float
-    threads: int
-    julia: object = None
 
 
 def make_case(name: str) -> Case:
@@ -73,9 +52,6 @@ def make_case(name: str) -> Case:
     return Case(name, LotkaVolterra(), y0, torch.tensor([0.0, 10.0], dtype=torch.float64), 1e-8, 1, julia)
 
 
-Solver = Callable[[Case, Tensor], tuple[Tensor, str]]
-
-
 def pyndereg_solver(method: str, **options: object) -> Solver:
     def run(case: Case, y0: Tensor) -> tuple[Tensor, str]:
         f, chosen = case.field, dict(options)
@@ -91,31 +67,13 @@ def pyndereg_solver(method: str, **options: object) -> Solver:
     return run
 
 
-def torchdiffeq_solver(case: Case, y0: Tensor) -> tuple[Tensor, str]:
-    y = torchdiffeq.odeint(case.field, y0, case.t, rtol=case.tolerance, atol=case.tolerance, method="dopri5")
-    return y[-1], ""
-
-
 SOLVERS: dict[str, Solver] = {
-    "torchdiffeq dopri5": torchdiffeq_solver,
+    "torchdiffeq dopri5": solve_torchdiffeq,
     "embedded dp5": pyndereg_solver("dp5", gradient=nde.Backprop()),
     "julia dp5 native": pyndereg_solver("dp5", engine="julia", field="native"),
     "julia tsit5 native": pyndereg_solver("tsit5", engine="julia", field="native"),
     "julia dp5 callback": pyndereg_solver("dp5", engine="julia", field="callback"),
 }
-
-
-def forward(solver: Solver, case: Case) -> str:
-    with torch.no_grad():
-        return solver(case, case.y0)[1]
-
-
-def forward_backward(solver: Solver, case: Case) -> str:
-    params = list(case.field.parameters())
-    y0 = case.y0 if params else case.y0.clone().requires_grad_()
-    y1, counts = solver(case, y0)
-    torch.autograd.grad(y1.square().mean(), params or [y0])
-    return counts
 
 
 def bench(case: Case, repeats: int) -> None:
@@ -130,20 +88,7 @@ def bench(case: Case, repeats: int) -> None:
         f"{len(case.t)} save points, {case.threads} threads, {repeats} interleaved repeats"
     )
     print(f"{'':32s} {'forward':>13s} {'speed-up':>8s} {'fwd+bwd':>13s} {'speed-up':>8s}   nfe   acc  rej")
-    times: dict[tuple[str, str], list[float]] = {}
-    counts: dict[str, str] = {}
-    for repeat in range(repeats + 1):
-        for name, solver in SOLVERS.items():
-            for kind, run in (("forward", forward), ("both", forward_backward)):
-                gc.collect()
-                inner, start = 0, time.perf_counter()
-                while True:
-                    counts[name] = run(solver, case)
-                    inner, elapsed = inner + 1, time.perf_counter() - start
-                    if elapsed > 0.3:
-                        break
-                if repeat > 0:  # the first one warms up
-                    times.setdefault((name, kind), []).append(elapsed / inner)
+    times, counts = interleaved(SOLVERS, case, repeats)
     for name in SOLVERS:
         row = f"{name:32s}"
         for kind in ("forward", "both"):

@@ -9,18 +9,15 @@ respect to all parameters (case c: the initial state), by each library's backpro
 """
 
 import argparse
-import gc
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torchdiffeq
 import torchode
+from interleaved import Case, LotkaVolterra, Solver, forward_backward, interleaved, solve_torchdiffeq
 from torch import Tensor, nn
 
 import pyndereg as nde
@@ -51,26 +48,6 @@ class Spiral(nn.Module):
         return self.net(y**3)
 
 
-class LotkaVolterra(nn.Module):
-    """The predator-prey equations for states (..., 2)."""
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        prey, predators = y[..., 0], y[..., 1]
-        return torch.stack([1.5 * prey - prey * predators, prey * predators - 3.0 * predators], -1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One problem."""
-
-    name: str
-    field: nn.Module
-    y0: Tensor
-    t: Tensor
-    tolerance: float
-    threads: int
-
-
 def make_case(name: str) -> Case:
     """The problem of that name; networks are scaled up to the stiffness of trained ones (30 and 50 steps of dopri5)."""
     torch.manual_seed(0)
@@ -88,9 +65,6 @@ def make_case(name: str) -> Case:
         return Case(name, field, y0, torch.linspace(0, 1.5, 30), 1e-6, 1)
     y0 = torch.ones(2, dtype=torch.float64)
     return Case(name, LotkaVolterra(), y0, torch.tensor([0.0, 10.0], dtype=torch.float64), 1e-8, 1)
-
-
-Solver = Callable[[Case, Tensor], tuple[Tensor, str]]
 
 
 def solve_pyndereg(gradient: nde.Backprop | nde.DiscreteAdjoint, method: str) -> Solver:
@@ -124,11 +98,6 @@ class Counting(nn.Module):
         self.rejected += 1
 
 
-def solve_torchdiffeq(case: Case, y0: Tensor) -> tuple[Tensor, str]:
-    y = torchdiffeq.odeint(case.field, y0, case.t, rtol=case.tolerance, atol=case.tolerance, method="dopri5")
-    return y[-1], ""
-
-
 def count_torchdiffeq(case: Case) -> str:
     counting = Counting(case.field)
     with torch.no_grad():
@@ -158,19 +127,6 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
-def forward(solver: Solver, case: Case) -> str:
-    with torch.no_grad():
-        return solver(case, case.y0)[1]
-
-
-def forward_backward(solver: Solver, case: Case) -> str:
-    params = list(case.field.parameters())
-    y0 = case.y0 if params else case.y0.clone().requires_grad_()
-    y1, counts = solver(case, y0)
-    torch.autograd.grad(y1.square().mean(), params or [y0])
-    return counts
-
-
 def bench(case: Case, repeats: int) -> None:
     torch.set_num_threads(case.threads)
     print(
@@ -178,20 +134,7 @@ def bench(case: Case, repeats: int) -> None:
     )
     print(f"{len(case.t)} save points, {case.threads} threads, {repeats} interleaved repeats")
     print(f"{'':32s} {'forward':>11s} {'ratio':>6s} {'fwd+bwd':>11s} {'ratio':>6s}   nfe   acc  rej")
-    times: dict[tuple[str, str], list[float]] = {}
-    counts: dict[str, str] = {}
-    for repeat in range(repeats + 1):
-        for name, solver in SOLVERS.items():
-            for kind, run in (("forward", forward), ("both", forward_backward)):
-                gc.collect()
-                inner, start = 0, time.perf_counter()
-                while True:
-                    counts[name] = run(solver, case)
-                    inner, elapsed = inner + 1, time.perf_counter() - start
-                    if elapsed > 0.3:
-                        break
-                if repeat > 0:  # the first one warms up
-                    times.setdefault((name, kind), []).append(elapsed / inner)
+    times, counts = interleaved(SOLVERS, case, repeats)
     counts["torchdiffeq dopri5"] = count_torchdiffeq(case)
     for name in SOLVERS:
         row = f"{name:32s}"

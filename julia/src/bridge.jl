@@ -7,7 +7,7 @@ reply are C structures; what a reply points to lives until the record is release
 module Bridge
 
 using ..NDERegEngine
-using ..NDERegEngine: CallbackField, Field, FunctionField, NetworkField, METHODS
+using ..NDERegEngine: CallbackField, Field, FunctionField, NetworkField
 
 # Fields, algorithms and records that the host holds, by number.
 const OBJECTS = Dict{Int64, Any}()
@@ -96,7 +96,7 @@ method(name, keys, values) =
 plain(value) = value
 plain(value::AbstractString) = String(value)
 
-"Whether the steps of a method can be replayed, and whether it is stiff, as two numbers."
+"Whether the steps of a method can be replayed."
 has_tableau(number) = NDERegEngine.is_explicit_runge_kutta(OBJECTS[number])
 
 # --- solving
@@ -147,12 +147,11 @@ const STATUSES = Dict(
 )
 
 "A solve that was made: everything that a later question about it needs."
-struct Record{F, P, A, R, S, D}
+struct Record{F, P, A, R, D}
     field::F
     p::P
     algorithm::A
     result::R
-    saveat::S
     shape::D
     t0::Float64
     rtol::Float64
@@ -191,7 +190,7 @@ function solve(request::Request, field::Field, algorithm, ::Type{T}) where {T}
     end
     unsafe_copyto!(Ptr{T}(request.u1), pointer(result.u1), size)
     record = Record(
-        field, p, algorithm, result, saveat, shape, request.t0, request.rtol, request.atol, request.rms == 1
+        field, p, algorithm, result, shape, request.t0, request.rtol, request.atol, request.rms == 1
     )
     reply = Reply(
         hold(record), get(STATUSES, result.retcode, 4), length(result.t), result.rejected, result.evaluations,
@@ -251,22 +250,34 @@ end
 function discrete_adjoint(pullback::Pullback, record::Record)
     result = record.result
     T, size, steps = eltype(result.u1), length(result.u1), length(result.t)
-    p = unsafe_wrap(Array, Ptr{T}(pullback.p), length(record.p))
-    saves = pullback.times == C_NULL ? 0 : pullback.saves
     cotangents = (;
-        u1 = optional(T, pullback.u1, size),
-        times = saves == 0 ? Float64[] : unsafe_wrap(Array, pullback.times, saves),
-        saved = saves == 0 ? zeros(T, size, 0) : unsafe_wrap(Array, Ptr{T}(pullback.saved), (size, saves)),
-        ends = optional(T, pullback.ends, size, steps + 1),
+        state_cotangents(pullback, T, size)..., ends = optional(T, pullback.ends, size, steps + 1),
         scaled_error = optional(T, pullback.scaled_error, steps), stiffness = optional(T, pullback.stiffness, steps),
     )
     steps_taken = (; result.t, result.dt, result.states, result.kept, start = record.t0, stop = result.t_reached)
     gradient = NDERegEngine.discrete_adjoint(
-        record.field, p, record.shape, NDERegEngine.tableau_of(record.algorithm), steps_taken, cotangents;
-        abstol = record.atol, reltol = record.rtol, stiffness = record.rms ? "rms" : "max",
+        record.field, parameters(pullback, record, T), record.shape, NDERegEngine.tableau_of(record.algorithm), steps_taken,
+        cotangents; abstol = record.atol, reltol = record.rtol, stiffness = record.rms ? "rms" : "max",
     )
-    unsafe_copyto!(Ptr{T}(pullback.gu0), pointer(gradient.u0), size)
-    pullback.gp == C_NULL || unsafe_copyto!(Ptr{T}(pullback.gp), pointer(gradient.p), length(p))
+    return hand_over(gradient, pullback, T)
+end
+
+parameters(pullback, record, ::Type{T}) where {T} = unsafe_wrap(Array, Ptr{T}(pullback.p), length(record.p))
+
+"What arrives at the states of a solve."
+function state_cotangents(pullback, ::Type{T}, size) where {T}
+    saves = pullback.times == C_NULL ? 0 : pullback.saves
+    return (;
+        u1 = optional(T, pullback.u1, size),
+        times = saves == 0 ? Float64[] : unsafe_wrap(Array, pullback.times, saves),
+        saved = saves == 0 ? zeros(T, size, 0) : unsafe_wrap(Array, Ptr{T}(pullback.saved), (size, saves)),
+    )
+end
+
+"Write a gradient to where the host wants it."
+function hand_over(gradient, pullback, ::Type{T}) where {T}
+    unsafe_copyto!(Ptr{T}(pullback.gu0), pointer(gradient.u0), length(gradient.u0))
+    pullback.gp == C_NULL || unsafe_copyto!(Ptr{T}(pullback.gp), pointer(gradient.p), length(gradient.p))
     unsafe_store!(pullback.gt, gradient.t0, 1)
     unsafe_store!(pullback.gt, gradient.t1, 2)
     return nothing

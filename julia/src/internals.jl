@@ -76,3 +76,16 @@ function restore_step_length!(integrator)
     abs(integrator.dt) > abs(taken) * (1 + sqrt(eps(typeof(taken)))) && (integrator.dt = taken)
     return nothing
 end
+
+"Whether a type is one of OrdinaryDiffEq's algorithms."
+is_algorithm_type(type) = type <: OrdinaryDiffEqCore.OrdinaryDiffEqAlgorithm
+
+"End a solve whose first step has no finite length."
+give_up!(integrator) =
+    integrator.sol = SciMLBase.solution_new_retcode(integrator.sol, SciMLBase.ReturnCode.DtNaN)
+
+"The solution with dense output, as one of another form of its equation, on the interval that was reached."
+with_equation(solution, equation) = SciMLBase.build_solution(
+    equation, eager(solution.alg), solution.t, solution.u; dense = true, solution.k, solution.interp,
+    retcode = SciMLBase.ReturnCode.Success, solution.stats
+)

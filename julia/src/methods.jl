@@ -82,7 +82,7 @@ function loaded_algorithm(name::String)
     for (package, library) in Base.loaded_modules
         startswith(package.name, "OrdinaryDiffEq") && isdefined(library, symbol) || continue
         value = getproperty(library, symbol)
-        is_algorithm = value isa Type ? value <: OrdinaryDiffEqCore.OrdinaryDiffEqAlgorithm : startswith(name, "Auto")
+        is_algorithm = value isa Type ? is_algorithm_type(value) : startswith(name, "Auto")
         is_algorithm && return value
     end
     return nothing

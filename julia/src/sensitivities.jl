@@ -159,9 +159,3 @@ backward_algorithm(algorithm) = eager(without_duals(algorithm))
 "Methods of fixed steps go on with steps of the length they came with, in that direction or (sign -1) back."
 fixed_length(algorithm, record, sign, T) =
     is_adaptive_method(algorithm) ? (;) : (; adaptive = false, dt = T(sign * record.dt[1]))
-
-"The solution with dense output, as one of another form of its equation, on the interval that was reached."
-with_equation(solution, equation) = SciMLBase.build_solution(
-    equation, eager(solution.alg), solution.t, solution.u; dense = true, solution.k, solution.interp,
-    retcode = SciMLBase.ReturnCode.Success, solution.stats
-)

@@ -22,21 +22,11 @@ function continuous_adjoint(address, sensealg, rtol, atol)
 end
 
 function continuous_adjoint(pullback::Pullback, record::Record, sensealg::Sensitivity, rtol, atol)
-    result = record.result
-    T, size = eltype(result.u1), length(result.u1)
-    p = unsafe_wrap(Array, Ptr{T}(pullback.p), length(record.p))
-    saves = pullback.times == C_NULL ? 0 : pullback.saves
-    cotangents = (;
-        u1 = optional(T, pullback.u1, size),
-        times = saves == 0 ? Float64[] : unsafe_wrap(Array, pullback.times, saves),
-        saved = saves == 0 ? zeros(T, size, 0) : unsafe_wrap(Array, Ptr{T}(pullback.saved), (size, saves)),
-    )
+    T = eltype(record.result.u1)
     gradient = NDERegEngine.continuous_adjoint(
-        record.field, p, result, cotangents; sensealg, abstol = atol, reltol = rtol, record.algorithm
+        record.field, parameters(pullback, record, T), record.result,
+        state_cotangents(pullback, T, length(record.result.u1)); sensealg, abstol = atol, reltol = rtol, record.algorithm
     )
-    unsafe_copyto!(Ptr{T}(pullback.gu0), pointer(gradient.u0), size)
-    pullback.gp == C_NULL || unsafe_copyto!(Ptr{T}(pullback.gp), pointer(gradient.p), length(p))
-    unsafe_store!(pullback.gt, gradient.t0, 1)
-    unsafe_store!(pullback.gt, gradient.t1, 2)
+    hand_over(gradient, pullback, T)
     return join(gradient.messages, '\0')
 end

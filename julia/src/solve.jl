@@ -31,7 +31,7 @@ Solve du/dt = f(u, p, t) and keep what the solver knew about every accepted step
 function solve(
         field::Field, p::AbstractVector, u0::AbstractArray{T}, tspan; algorithm, abstol, reltol, saveat = (), dt = nothing,
         adaptive = true, maxiters = 100_000, stiffness = "rms", keep_states = false, checkpoints = 0,
-        keep_solution = false, problem = nothing
+        keep_solution = false
     ) where {T}
     t0, t1 = T.(tspan)
     counted = Counted(field, u0; remember = forgets_stages(algorithm))
@@ -58,7 +58,7 @@ function solve(
             first_step..., lengths...
         )
         # An error to be reported, not thrown, even before the first step.
-        isfinite(integrator.dt) ? SciMLBase.solve!(integrator) : (integrator.sol = SciMLBase.solution_new_retcode(integrator.sol, SciMLBase.ReturnCode.DtNaN))
+        isfinite(integrator.dt) ? SciMLBase.solve!(integrator) : give_up!(integrator)
         integrator
     end
     keep_solution && complete!(integrator.sol)

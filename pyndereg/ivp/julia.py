@@ -59,7 +59,7 @@ def method(name: str, **options: OptionValue) -> JuliaMethod:
 
 
 def sensealg(name: str, **options: OptionValue) -> JuliaSensealg:
-    """Any sensitivity algorithm of SciMLSensitivity, as `gradient=` of `pyndereg.solve` with `engine="julia"`.
+    """A sensitivity algorithm of SciMLSensitivity by name, as `gradient=` of `pyndereg.solve` with `engine="julia"`.
 
     Args:
         name: as SciMLSensitivity spells it, e.g. `"ReverseDiffAdjoint"`, `"GaussKronrodAdjoint"`.

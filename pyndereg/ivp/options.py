@@ -157,7 +157,7 @@ class GaussAdjoint(ContinuousAdjoint):
 
 @dataclass(frozen=True)
 class ForwardSensitivity:
-    """Gradient by forward mode, with the derivatives as further states; for up to about a hundred parameters."""
+    """Gradient by forward mode; for up to about a hundred parameters."""
 
 
 Gradient = Backprop | DiscreteAdjoint | ContinuousAdjoint | ForwardSensitivity | JuliaSensealg

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyndereg.engines.julia.convert import Pullback, address, pointer
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome
-from pyndereg.engines.julia.session import Held, call, number_of, without_gil
+from pyndereg.engines.julia.session import Held, call, number_of, warn, without_gil
 from pyndereg.ivp import BacksolveAdjoint, ContinuousAdjoint, DiscreteAdjoint, ForwardSensitivity, Gradient
 from pyndereg.ivp.julia import JuliaSensealg
 
@@ -144,7 +144,8 @@ def _backward(ctx: Any, cotangents: Cotangents) -> tuple[Tensor | None, ...]:
     solve: JuliaSolve = ctx.solve
     gu0, ends = torch.zeros_like(y0), torch.zeros(2, dtype=torch.float64)
     gp = torch.zeros_like(solve.field.p) if any(wanted[4:]) else None
-    call(lambda bridge: _pull(bridge, solve, ctx.gradient, ctx.held, cotangents, gu0, gp, ends))
+    for message in call(lambda bridge: _pull(bridge, solve, ctx.gradient, ctx.held, cotangents, gu0, gp, ends)):
+        warn(message)
     times = [
         gradient.to(like).reshape(like.shape) if needed else None
         for gradient, like, needed in zip(ends, ctx.like_times, wanted[2:4], strict=True)
@@ -167,7 +168,9 @@ def _pull(
     gu0: Tensor,
     gp: Tensor | None,
     ends: Tensor,
-) -> None:
+) -> tuple[str, ...]:
+    """Fill gu0, gp and ends with the gradient; on the Julia thread. Returns the warnings of a backward solve."""
+
     def dense(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.contiguous()
 
@@ -191,13 +194,14 @@ def _pull(
     if isinstance(gradient, DiscreteAdjoint):
         replay = without_gil(bridge, "discrete_adjoint")
         solve.enter(lambda: replay(address(pullback)))
-        return
+        return ()
     number = sensealg_number(bridge, gradient)
     rtol, atol = (
         getattr(gradient, name, None) or default for name, default in (("rtol", solve.rtol), ("atol", solve.atol))
     )
     adjoint = without_gil(bridge, "continuous_adjoint")
-    solve.enter(lambda: adjoint(address(pullback), number, rtol, atol))
+    messages = str(solve.enter(lambda: adjoint(address(pullback), number, rtol, atol)))
+    return tuple(message for message in messages.split("\0") if message)
 
 
 def sensealg_number(bridge: Any, gradient: Gradient) -> int:

@@ -1,7 +1,5 @@
 """The julia engine: OrdinaryDiffEq's solvers, their own error estimates, and gradients of both."""
 
-import warnings
-
 import torch
 from torch import Tensor
 
@@ -9,7 +7,7 @@ from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia, as_
 from pyndereg.engines.julia.dense import JuliaDense
 from pyndereg.engines.julia.fields import julia_field
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, rounded, step_length
-from pyndereg.engines.julia.session import call
+from pyndereg.engines.julia.session import call, warn
 from pyndereg.ivp import (
     Backprop,
     DiscreteAdjoint,
@@ -34,10 +32,6 @@ STATUS_WARNINGS = (
     "instability",
     "newton_convergence",
 )
-
-
-class SolverWarning(UserWarning):
-    """Something that the solver noticed and that its user should know."""
 
 
 class JuliaEngine:
@@ -165,4 +159,4 @@ def _warn(outcome: Outcome) -> None:
     for message in outcome.warnings:
         if not outcome.status.succeeded and any(toggle in message for toggle in STATUS_WARNINGS):
             continue
-        warnings.warn(message, SolverWarning, stacklevel=4)
+        warn(message)

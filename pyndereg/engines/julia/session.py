@@ -1,5 +1,6 @@
 """Objects on Julia's side, by number: made once, and forgotten when nothing here needs them any more."""
 
+import warnings
 from array import array
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -59,6 +60,15 @@ def without_gil(bridge: Any, name: str) -> Callable[..., Any]:
     if function is None:
         function = _functions[name] = getattr(bridge, name)._jl_call_nogil
     return function
+
+
+class SolverWarning(UserWarning):
+    """Something that a solver noticed and that its user should know."""
+
+
+def warn(message: str) -> None:
+    """Pass a solver's warning on; not on the Julia thread."""
+    warnings.warn(message, SolverWarning, stacklevel=5)
 
 
 class Held:

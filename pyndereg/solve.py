@@ -10,6 +10,8 @@ from torch import Tensor
 from pyndereg.engines import get_engine
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, SolveFailed, SolveOptions
 from pyndereg.ivp.julia import JuliaMethod
+from pyndereg.penalties import solve_with_penalties
+from pyndereg.regularizers import Regularizer
 
 
 def solve(
@@ -21,6 +23,7 @@ def solve(
     saveat: SaveAt | Sequence[float] | Tensor | None = None,
     gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
     engine: str = "embedded",
+    regularizers: Sequence[Regularizer] = (),
     raise_on_failure: bool = True,
     **options: Any,
 ) -> Solution:
@@ -37,6 +40,8 @@ def solve(
             `engine="julia"` also `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
             `GaussAdjoint(...)`, `ForwardSensitivity()`, or `pyndereg.julia.sensealg(name, ...)`.
         engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq).
+        regularizers: what `solution.penalties` holds, in this order: `regularizers.LocalError(...)`,
+            `LocalStiffness(...)`, `TaylorDerivative(...)`, `KineticEnergy()`, `JacobianFrobenius(...)`.
         raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.
         dt: step length of a fixed-step method, length of the first step of an adaptive one (automatic by default);
             positive, in the problem's time units.
@@ -44,6 +49,8 @@ def solve(
         max_steps: limit on attempted steps.
         stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening],
             or `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
+        uncontrolled: how many tensors at the end of a tuple state the step control does not look at: their errors
+            count neither for `scaled_error` nor for `stiffness`.
         field: with `engine="julia"`, how f gets there: `"native"`, as a Julia network over the same parameters;
             `"callback"`, called back from Julia; by default native where f has a counterpart.
 
@@ -61,9 +68,8 @@ def solve(
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise TypeError(
-                f"unknown option {name!r}; {hint}choose from {', '.join((*names, 'engine', 'raise_on_failure'))}"
-            )
+            known = ", ".join((*names, "engine", "regularizers", "raise_on_failure"))
+            raise TypeError(f"unknown option {name!r}; {hint}choose from {known}")
     if not isinstance(problem, ODEProblem):
         raise TypeError(f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1)")
     checked = SolveOptions(
@@ -74,7 +80,7 @@ def solve(
         gradient=gradient,
         **options,
     )
-    solution = get_engine(engine).solve(problem, checked)
+    solution = solve_with_penalties(get_engine(engine), problem, checked, regularizers)
     if raise_on_failure and not solution.status.succeeded:
         raise SolveFailed(solution.status, solution)
     return solution

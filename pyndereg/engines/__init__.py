@@ -1,9 +1,11 @@
 """Engines: who takes the steps."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from pyndereg.engines.embedded import EmbeddedEngine
 from pyndereg.ivp import ODEProblem, Solution, SolveOptions
+from pyndereg.ivp.sampling import Sampler
 
 
 class Engine(Protocol):
@@ -11,8 +13,22 @@ class Engine(Protocol):
 
     name: str
 
-    def solve(self, problem: ODEProblem, options: SolveOptions) -> Solution:
-        """The solution of a problem, with its record of steps, differentiable as the options say."""
+    def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
+        """The solution of a problem, with its record of steps, differentiable as the options say.
+
+        Args:
+            samplers: choose points of the solution, which it then holds as `samples`.
+        """
+        ...
+
+    def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
+        """The first step of a solve of the problem, of automatic length, whatever its error is.
+
+        Args:
+            constant_start: the first stage is a constant of the gradient.
+        Returns:
+            A solution of one accepted step, differentiable together with its record.
+        """
         ...
 
 

@@ -180,6 +180,7 @@ class SolveOptions:
     max_steps: int = 100_000
     stiffness: str = "rms"
     field: str | None = None
+    uncontrolled: int = 0
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
@@ -198,3 +199,7 @@ class SolveOptions:
             raise ValueError(f"stiffness is {self.stiffness!r}; pass one of {', '.join(map(repr, STIFFNESS_NORMS))}")
         if self.field is not None and self.field not in FIELDS:
             raise ValueError(f"field is {self.field!r}; pass {' or '.join(map(repr, FIELDS))}, or None to choose")
+        if isinstance(self.uncontrolled, bool) or not isinstance(self.uncontrolled, int) or self.uncontrolled < 0:
+            raise ValueError(
+                f"uncontrolled is {self.uncontrolled!r}; pass how many tensors of a tuple state, 0 or more"
+            )

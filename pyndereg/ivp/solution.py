@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.sampling import Sample
 from pyndereg.ivp.state import State
 from pyndereg.ivp.status import Status
 
@@ -39,12 +40,14 @@ class Statistics:
     Attributes:
         nfe: evaluations of f, those of rejected steps, of the first step's search and of interpolants included; the
             backward pass is not.
+        local_nfe: how many of these belong to the fresh steps of local regularizers.
         accepted, rejected: attempted steps by their outcome.
     """
 
     nfe: int
     accepted: int
     rejected: int
+    local_nfe: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Solution:
         stats: true counts.
         status: how the solve ended.
         t_reached: the time of `y1`.
+        penalties: values of the regularizers that the solve was given, in their order, differentiable. Shape () each.
+        samples: points of the solution that local regularizers drew.
     """
 
     t: Tensor
@@ -69,6 +74,8 @@ class Solution:
     status: Status
     t_reached: float
     interpolate: Callable[[Tensor], State] = field(repr=False)
+    penalties: tuple[Tensor, ...] = ()
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
 
     def __call__(self, t: float | Tensor) -> State:
         """Dense output: the state at any time between t0 and the last time reached, by the method's interpolant.

@@ -41,6 +41,20 @@ class StateLayout:
         """Shape in which the state is handed about inside a solver: its own if it is one tensor, else flat."""
         return torch.Size((self.size,)) if self.is_tuple else self.shapes[0]
 
+    def controlled_size(self, uncontrolled: int) -> int:
+        """Number of elements of the whole state but its last `uncontrolled` tensors.
+
+        Raises:
+            ValueError: no tensor is left.
+        """
+        kept = len(self.shapes) - uncontrolled
+        if kept < 1:
+            raise ValueError(
+                f"uncontrolled is {uncontrolled}, and the state has {len(self.shapes)} tensors; leave at least "
+                "one that controls the steps"
+            )
+        return sum(shape.numel() for shape in self.shapes[:kept])
+
     def flatten(self, y: State) -> Tensor:
         """The state as one vector. Shape (size,)."""
         if isinstance(y, tuple):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.models.end_time import EndTimeSampling
+from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
 
 
@@ -21,6 +22,8 @@ class NeuralODE(nn.Module):
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
         end_time_sampling: random end times while the module is in training mode; only without `saveat`.
+        regularizers: what `solution.penalties` holds while the module is in training mode; in evaluation mode it is
+            empty, and nothing is spent on it.
         options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 
     Raises:
@@ -42,6 +45,7 @@ class NeuralODE(nn.Module):
         gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
         engine: str = "embedded",
         end_time_sampling: EndTimeSampling | None = None,
+        regularizers: Sequence[Regularizer] = (),
         **options: Any,
     ) -> None:
         super().__init__()
@@ -58,6 +62,7 @@ class NeuralODE(nn.Module):
         self.t0, self.t1 = float(t0), float(t1)
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
+        self.regularizers = tuple(regularizers)
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,
@@ -80,7 +85,9 @@ class NeuralODE(nn.Module):
         t1 = self.t1
         if self.training and self.end_time_sampling is not None:
             t1 = self.end_time_sampling.sample(t1)
-        solution = solve(ODEProblem(self.field, y0, self.t0, t1, params), saveat=self.saveat, **self.options)
+        problem = ODEProblem(self.field, y0, self.t0, t1, params)
+        regularizers = self.regularizers if self.training else ()
+        solution = solve(problem, saveat=self.saveat, regularizers=regularizers, **self.options)
         return (solution.y1 if self.saveat is None else solution.y), solution
 
     def extra_repr(self) -> str:

@@ -38,8 +38,8 @@ class DifferentiableSolve(torch.autograd.Function):
     """The solution of an initial value problem as a function of its initial state, times and parameters.
 
     Inputs: a `Solve`; y0 (size,), t0 and t1 (), and the parameters, any shapes.
-    Outputs: y1 (size,), saved states (times, size), scaled errors (steps,), stiffness (steps,), and for dense output
-    the states (steps, size) and slopes (steps, nodes, size), else two empty tensors.
+    Outputs: y1 (size,), saved states (times, size), scaled errors (steps,), stiffness (steps,), for dense output the
+    states (steps, size) and slopes (steps, nodes, size), else two empty tensors, and sampled states (samples, size).
     """
 
     @staticmethod
@@ -50,6 +50,7 @@ class DifferentiableSolve(torch.autograd.Function):
         ctx.solve = Solve(solve.tableau, solve.run, solve.method, solve.keep, solve.params)
         ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
+        ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
         ctx.like_times = [time.detach() for time in (t0, t1)]
         ctx.kept_states = list(trajectory.states)
         ctx.stage_counts = [len(step.stages) for step in trajectory.steps]
@@ -87,7 +88,7 @@ class DifferentiableSolve(torch.autograd.Function):
             states = dict(zip(ctx.kept_states, kept, strict=True))
             source = ReplayedSteps(method, solve.method(False), ctx.t, ctx.dt, states)
         sweep = ReverseSweep(method, params, retain_graph=solve.keep is Keep.STAGES)
-        arriving = _per_step(cotangents, ctx.saves)
+        arriving = _per_step(cotangents, ctx.saves, ctx.samples)
         y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
         for i in reversed(range(len(ctx.t))):
             step = source.step(i, arriving[i])
@@ -111,12 +112,16 @@ def _outputs(trajectory: Trajectory) -> tuple[Tensor, ...]:
     empty = trajectory.y1.new_empty(0)
     nodes = empty if trajectory.nodes is None else trajectory.nodes
     slopes = empty if trajectory.slopes is None else trajectory.slopes
-    return trajectory.y1, trajectory.saved, trajectory.scaled_error, trajectory.stiffness, nodes, slopes
+    samples = [sampled.state for sampled in trajectory.samples if sampled is not None]
+    sampled = torch.stack(samples) if samples else empty
+    return trajectory.y1, trajectory.saved, trajectory.scaled_error, trajectory.stiffness, nodes, slopes, sampled
 
 
-def _per_step(cotangents: Sequence[Tensor | None], saves: Sequence[SavedInStep | None]) -> list[StepCotangents]:
+def _per_step(
+    cotangents: Sequence[Tensor | None], saves: Sequence[SavedInStep | None], samples: Sequence[tuple[int, float]]
+) -> list[StepCotangents]:
     """Sort the cotangents of a solve's outputs by the step that they arrive at."""
-    _, saved, scaled_error, stiffness, nodes, slopes = cotangents
+    _, saved, scaled_error, stiffness, nodes, slopes, sampled = cotangents
 
     def row(tensor: Tensor | None, i: int) -> Tensor | None:
         return None if tensor is None or tensor.numel() == 0 else tensor[i]
@@ -142,6 +147,9 @@ def _per_step(cotangents: Sequence[Tensor | None], saves: Sequence[SavedInStep |
                 slopes=row(slopes, i),
             )
         )
+    if sampled is not None:
+        for state, (i, theta) in zip(sampled, samples, strict=True):
+            result[i] = result[i].with_sample(theta, state)
     return result
 
 

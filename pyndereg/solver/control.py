@@ -144,6 +144,7 @@ def first_step(
     order: int,
     rtol: float,
     atol: float,
+    controlled: int | None = None,
 ) -> float:
     """Length of the first step, from the sizes of the state, its slope and its curvature.
 
@@ -153,6 +154,7 @@ def first_step(
         y0, slope0: state and slope at t0. Shape (size,), units of y and of y per time.
         order: order of the method. OrdinaryDiffEq uses the order itself where the book has order + 1.
         rtol, atol: tolerances.
+        controlled: how many elements at the start of the state the sizes see; None for all.
     Returns:
         A positive length in the problem's time units; NaN if the slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in OrdinaryDiffEq 7.7.
@@ -160,8 +162,9 @@ def first_step(
     direction = math.copysign(1.0, t1 - t0)
     longest = abs(t1 - t0)
     shortest = math.nextafter(max(math.ulp(t0), 0.0), math.inf)
-    scale = torch.add(y0.new_full((), atol), y0.abs(), alpha=rtol)
-    size, speed = torch.stack([rms(y0 / scale), rms(slope0 / scale)]).tolist()
+    seen = slice(controlled)
+    scale = torch.add(y0.new_full((), atol), y0[seen].abs(), alpha=rtol)
+    size, speed = torch.stack([rms(y0[seen] / scale), rms(slope0[seen] / scale)]).tolist()
     if not math.isfinite(speed):
         return math.nan
     small = max(shortest, 1e-6)
@@ -169,7 +172,7 @@ def first_step(
     trial = min(trial, longest)
     t_trial = torch.full((), t0 + direction * trial, dtype=y0.dtype, device=y0.device)
     slope1 = slope(t_trial, torch.add(y0, slope0, alpha=direction * trial))
-    change = rms((slope1 - slope0) / scale).item()
+    change = rms((slope1 - slope0)[seen] / scale).item()
     if change == 0:
         return max(shortest, 100 * trial)
     curvature = change / trial

@@ -1,11 +1,13 @@
 """A whole forward solve: the march of a Runge–Kutta method, and what is kept of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.march import March, march
@@ -38,6 +40,22 @@ class SavedInStep:
     follows_step: bool
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A point that a sampler chose.
+
+    Attributes:
+        t: time, in the problem's time units.
+        step, theta: index of the step that it lies in, and at which fraction.
+        state: shape (size,).
+    """
+
+    t: float
+    step: int
+    theta: float
+    state: Tensor
+
+
 @dataclass
 class Trajectory:
     """What a forward solve left behind.
@@ -54,6 +72,7 @@ class Trajectory:
         steps: per step, its stages with graphs (`Keep.STAGES`).
         nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
             (steps, nodes, size).
+        samples: per sampler, what it chose; None if nothing.
     """
 
     march: March[Step]
@@ -68,6 +87,7 @@ class Trajectory:
     steps: list[Step]
     nodes: Tensor | None
     slopes: Tensor | None
+    samples: list[Sampled | None]
 
 
 class Recorder:
@@ -79,6 +99,7 @@ class Recorder:
         times: save times in order; `every_step` saves the end of each step instead.
         dense: keep all slopes.
         keep, checkpoints: what to keep for a backward pass, and the number of states at most.
+        samplers: choose points of the solution.
     """
 
     def __init__(
@@ -92,6 +113,7 @@ class Recorder:
         dense: bool,
         keep: Keep,
         checkpoints: int | None,
+        samplers: Sequence[Sampler],
     ) -> None:
         self._method, self._start, self._last = method, start, None
         self._pending = list(reversed(times))
@@ -107,6 +129,8 @@ class Recorder:
         self.steps: list[Step] = []
         self.nodes: list[Tensor] = []
         self.slopes: list[Tensor] = []
+        self._samplers = samplers
+        self.samples: list[Sampled | None] = [None] * len(samplers)
         self._saves_start = every_step or (bool(self._pending) and self._pending[-1] == t0)
         if self._saves_start:
             self._save([t0], self.y1[None])
@@ -123,6 +147,7 @@ class Recorder:
         """Keep what was asked for of an accepted step."""
         index = len(self.errors)
         self._save_inside(step, t_end)
+        self._sample(index, step, t_end)
         if self._dense:
             self._method.extend(step)
             self.nodes.append(step.y0)
@@ -153,6 +178,7 @@ class Recorder:
             steps=self.steps,
             nodes=torch.stack(self.nodes) if self.nodes else None,
             slopes=torch.stack(self.slopes) if self.slopes else None,
+            samples=self.samples,
         )
 
     def _save(self, times: list[float], states: Tensor) -> None:
@@ -174,11 +200,24 @@ class Recorder:
         theta = (torch.tensor(inside, dtype=torch.float64) - step.t) / step.dt
         self.saves.append(SavedInStep(len(self.times), theta, at_end, False))
         if inside:
-            self._method.extend(step)
-            weights = extension_weights(self._method.coefficients.weights, theta, step.y0)
-            self._save(inside, interpolate(weights, step.y0, self._method.slopes, step.dt))
+            self._save(inside, self._interpolate(step, theta))
         if at_end:
             self._save([self._pending.pop()], step.y1[None])
+
+    def _sample(self, index: int, step: Step, t_end: float) -> None:
+        for k, sampler in enumerate(self._samplers):
+            theta = sampler.choose(step.t, t_end)
+            if theta is None:
+                continue
+            state = step.y0
+            if theta > 0.0:
+                state = self._interpolate(step, torch.tensor([theta], dtype=torch.float64))[0]
+            self.samples[k] = Sampled(step.t + theta * (t_end - step.t), index, theta, state)
+
+    def _interpolate(self, step: Step, theta: Tensor) -> Tensor:
+        self._method.extend(step)
+        weights = extension_weights(self._method.coefficients.weights, theta, step.y0)
+        return interpolate(weights, step.y0, self._method.slopes, step.dt)
 
     def _keep_state(self, index: int, y0: Tensor) -> None:
         if index % self._stride:
@@ -203,6 +242,7 @@ def integrate(
     keep: Keep,
     checkpoints: int | None,
     max_steps: int,
+    samplers: Sequence[Sampler] = (),
 ) -> Trajectory:
     """Solve from t0 to t1.
 
@@ -215,9 +255,18 @@ def integrate(
         times, every_step, dense: what is saved.
         keep, checkpoints: what is kept for a backward pass.
         max_steps: limit on attempted steps.
+        samplers: choose points of the solution.
     """
     recorder = Recorder(
-        method, start, t0=t0, times=times, every_step=every_step, dense=dense, keep=keep, checkpoints=checkpoints
+        method,
+        start,
+        t0=t0,
+        times=times,
+        every_step=every_step,
+        dense=dense,
+        keep=keep,
+        checkpoints=checkpoints,
+        samplers=samplers,
     )
     result = march(recorder.attempt, recorder.accept, controller, t0, t1, first_step, max_steps)
     return recorder.trajectory(result)

@@ -10,7 +10,7 @@ Derivation: [@hairer1993solving] section II.6 for the forward sums; the frozen s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,15 @@ class StepCotangents:
     y1_follows_step: bool = True
     y0: Tensor | None = None
     slopes: Tensor | None = None
+
+    def with_sample(self, theta: float, state: Tensor) -> "StepCotangents":
+        """The same, and the cotangent of the state at one more fraction of the step. Shape (size,)."""
+        if theta == 0.0:
+            return replace(self, y0=state if self.y0 is None else self.y0 + state)
+        thetas, states = torch.tensor([theta], dtype=torch.float64), state[None]
+        if self.theta is not None and self.saved is not None:
+            thetas, states = torch.cat([self.theta, thetas]), torch.cat([self.saved, states])
+        return replace(self, theta=thetas, saved=states)
 
     @property
     def needs_slopes(self) -> bool:

@@ -120,6 +120,7 @@ class ExplicitRungeKutta:
         shape: the solver's shape of a state.
         rtol, atol: tolerances of the error estimate.
         stiffness: definition of the stiffness estimate.
+        controlled: how many elements at the start of the state the error and stiffness estimates see; None for all.
         with_graph: keep every stage's graph.
         with_time: let these graphs reach the stage's time.
     """
@@ -135,6 +136,7 @@ class ExplicitRungeKutta:
         rtol: float,
         atol: float,
         stiffness: StiffnessEstimate,
+        controlled: int | None = None,
         with_graph: bool = False,
         with_time: bool = False,
     ) -> None:
@@ -143,6 +145,7 @@ class ExplicitRungeKutta:
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
         self._is_flat = len(shape) == 1
+        self._controlled = None if controlled == shape.numel() else controlled
         self._atol = torch.full((), atol, dtype=dtype, device=device)
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
@@ -150,8 +153,9 @@ class ExplicitRungeKutta:
         self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
         self._error: LinearCombination | None = None
         if self.coefficients.b_error is not None:
-            self._error = LinearCombination(self.slopes, self.coefficients.b_error)
-            self._zeros = torch.zeros_like(self.slopes[0])
+            seen = self.slopes[:, : self._controlled]
+            self._error = LinearCombination(seen, self.coefficients.b_error)
+            self._zeros = torch.zeros_like(seen[0])
             self._room = (torch.empty_like(self._zeros), torch.empty_like(self._zeros), torch.empty_like(self._zeros))
 
     def stage(self, t: Tensor, y: Tensor) -> Stage:
@@ -185,7 +189,7 @@ class ExplicitRungeKutta:
             stages.append(self._node(self.tableau.end, times[self.tableau.end], y1, None))
         if self._error is not None:
             estimate = self._error(self._zeros, dt, out=self._room[0])
-            error = scaled_error(estimate, y0, y1, self.rtol, self._atol, room=self._room[1:])
+            error = scaled_error(estimate, self._seen(y0), self._seen(y1), self.rtol, self._atol, room=self._room[1:])
         return Step(t, dt, y0, y1, stages, error)
 
     def replay(self, t: float, dt: float, y0: Tensor, end: Stage | None) -> Step:
@@ -225,19 +229,19 @@ class ExplicitRungeKutta:
         """Scaled error as a differentiable function. slopes (nodes, size), y0 and y1 (size,), dt () -> ()."""
         assert self.coefficients.b_error is not None
         weights = weights_tensor(self.coefficients.b_error, slopes.dtype, slopes.device)
-        estimate = slopes[: self.tableau.stages].t() @ (weights * dt)
-        return scaled_error(estimate, y0, y1, self.rtol, self._atol)
+        estimate = self._seen(slopes[: self.tableau.stages]).t() @ (weights * dt)
+        return scaled_error(estimate, self._seen(y0), self._seen(y1), self.rtol, self._atol)
 
     def stiffness(self, step: Step) -> Tensor | None:
         """Stiffness estimate of the latest step. Shape (), 1/time; None where the method has none."""
         if self.tableau.stiffness_stages is None:
             return None
         p, q = self.tableau.stiffness_stages
-        return self._stiffness(self.slopes[p] - self.slopes[q], (step.stages[p].y - step.stages[q].y).view(-1))
+        return self.stiffness_of(self.slopes[p] - self.slopes[q], step.stages[p].y - step.stages[q].y)
 
     def stiffness_of(self, slopes: Tensor, states: Tensor) -> Tensor:
         """Stiffness estimate from differences of two stages' slopes and states, of one shape. -> ()."""
-        return self._stiffness(slopes.reshape(-1), states.reshape(-1))
+        return self._stiffness(self._seen(slopes.reshape(-1)), self._seen(states.reshape(-1)))
 
     def node_times(self, t: float, dt: float) -> tuple[Tensor, ...]:
         """Times of all nodes; computed where the state lies, without a host synchronisation."""
@@ -247,6 +251,10 @@ class ExplicitRungeKutta:
     def node_state(self, j: int, y0: Tensor, dt: float) -> Tensor:
         """Y_j = y0 + dt sum_i a_ji k_i from the slopes in the buffer. Shape (size,)."""
         return self._nodes[j](y0, dt)
+
+    def _seen(self, states: Tensor) -> Tensor:
+        """The part of states (..., size) that the estimates see."""
+        return states if self._controlled is None else states[..., : self._controlled]
 
     def _node(self, j: int, t: Tensor, y: Tensor, given: Stage | None) -> Stage:
         stage = self.stage(t, y) if given is None else given

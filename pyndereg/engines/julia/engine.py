@@ -1,5 +1,7 @@
 """The julia engine: OrdinaryDiffEq's solvers, their own error estimates, and gradients of both."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from pyndereg.ivp import (
     StepRecord,
 )
 from pyndereg.ivp.julia import JuliaMethod
+from pyndereg.ivp.sampling import Sampler
 from pyndereg.julia_runtime import start
 from pyndereg.solver.tableaus import TABLEAUS, get_tableau
 
@@ -39,8 +42,10 @@ class JuliaEngine:
 
     name = "julia"
 
-    def solve(self, problem: ODEProblem, options: SolveOptions) -> Solution:
+    def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
+        if samplers:
+            self.fresh_step(problem, options, constant_start=True)
         method = _checked_method(options)
         layout = problem.layout
         _check(layout, options)
@@ -106,6 +111,14 @@ class JuliaEngine:
             interpolate=JuliaDense(problem, run),
         )
 
+    def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
+        """Not yet.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("local regularizers take their step in PyTorch; pass engine='embedded'")
+
 
 def _checked_method(options: SolveOptions) -> JuliaMethod:
     """The algorithm.
@@ -132,6 +145,11 @@ def _check(layout: StateLayout, options: SolveOptions) -> None:
         raise ValueError(
             "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
             "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
+        )
+    if options.uncontrolled:
+        raise ValueError(
+            f"uncontrolled is {options.uncontrolled}, and the julia engine's norms see the whole state; pass 0, or "
+            "engine='embedded'"
         )
     device = layout.device
     if device.type != "cpu":

@@ -1,0 +1,73 @@
+"""Dense output of a solve: from slopes that were kept, or from steps that are taken again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from pyndereg.engines.embedded.run import Run, run
+from pyndereg.ivp import ODEProblem, SaveAt, SolveOptions, State
+from pyndereg.solver.control import Schedule
+from pyndereg.solver.interpolation import DenseOutput
+from pyndereg.solver.march import March
+from pyndereg.solver.runge_kutta import Step, coefficients
+from pyndereg.solver.tableau import Tableau
+from pyndereg.solver.tableaus import get_tableau
+
+
+def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
+    """The dense output of a finished solve."""
+    if made.nodes.numel():
+        return _kept(problem, tableau, made)
+    return ReplayedDense(problem, options, made.march)
+
+
+def _kept(problem: ODEProblem, tableau: Tableau, made: Run) -> DenseOutput:
+    """Dense output; step lengths are constants, but the steps move with t0 and the last one ends at t1."""
+    weights = coefficients(tableau, made.y1.dtype, made.y1.device).weights
+    t0, t1 = (torch.as_tensor(t, dtype=torch.float64, device="cpu") for t in (problem.t0, problem.t1))
+    t = torch.tensor([*made.march.t, made.march.t_reached], dtype=torch.float64)
+    dt = torch.tensor(made.march.dt, dtype=torch.float64)
+    if t0.requires_grad or t1.requires_grad:
+        t = t + (t0 - t0.detach())
+        if made.march.status.succeeded:
+            dt = torch.cat([dt[:-1], dt[-1:] + (t1 - t1.detach()) - (t0 - t0.detach())])
+    return DenseOutput(problem.layout, weights, t, dt, made.nodes, made.slopes)
+
+
+@dataclass
+class ReplayedDense:
+    """Dense output of a solve that did not keep its slopes: its accepted steps are taken again at the first call."""
+
+    problem: ODEProblem
+    options: SolveOptions
+    march: March[Step]
+    kept: dict[bool, DenseOutput] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._versions = self._current_versions()
+
+    def __call__(self, t: Tensor) -> State:
+        """The state at times of any shape (float64, CPU), all within the solved interval."""
+        grad_mode = torch.is_grad_enabled()
+        if grad_mode not in self.kept:
+            self.kept[grad_mode] = self._replay()
+        return self.kept[grad_mode](t)
+
+    def _current_versions(self) -> tuple[int, ...]:
+        y0 = self.problem.y0 if isinstance(self.problem.y0, tuple) else (self.problem.y0,)
+        return tuple(tensor._version for tensor in (*y0, *self.problem.parameters))
+
+    def _replay(self) -> DenseOutput:
+        if not self.march.dt:
+            raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
+        if self._current_versions() != self._versions:
+            raise RuntimeError(
+                "y0 or a parameter of f was changed since the solve, so its steps cannot be replayed; call the "
+                "solution before the change, or solve with SaveAt(dense=True)"
+            )
+        options = replace(self.options, saveat=SaveAt(dense=True), max_steps=len(self.march.dt))
+        schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
+        tableau = get_tableau(str(options.method))
+        return _kept(self.problem, tableau, run(self.problem, options, tableau, self.march.t_reached, schedule))

@@ -7,7 +7,7 @@ from hypothesis import settings
 from pyndereg import julia_runtime
 
 # The contract's assertions explain themselves like those of a test module.
-pytest.register_assert_rewrite("tests.engines.contract")
+pytest.register_assert_rewrite("tests.engines.contract", "tests.engines.adjoint_contract")
 
 # Small problems gain nothing from threads, and the sums of one thread are repeatable.
 torch.set_num_threads(1)

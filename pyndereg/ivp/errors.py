@@ -21,3 +21,20 @@ class SolveFailed(RuntimeError):
             f"solve stopped at t={solution.t_reached:g} after {stats.accepted} accepted and {stats.rejected} rejected "
             f"steps: {status.value}"
         )
+
+
+class AdjointFailed(RuntimeError):
+    """The backward solve of a continuous adjoint ended early, so there is no gradient.
+
+    Attributes:
+        status: how it ended.
+        t: the time that it reached, in the problem's time units.
+    """
+
+    def __init__(self, adjoint: str, status: Status, t: float) -> None:
+        self.status = status
+        self.t = t
+        super().__init__(
+            f"the backward solve of {adjoint} stopped at t={t:g}: {status.value}; gradient=DiscreteAdjoint() needs no "
+            "backward solve"
+        )

@@ -94,6 +94,10 @@ class DiscreteAdjoint:
             raise ValueError(f"checkpoints is {self.checkpoints!r}; pass a positive number of states, or None for all")
 
 
+ADJOINT_NORMS = ("state", "all")
+ADJOINT_NORMS_IN_WORDS = " or ".join(map(repr, ADJOINT_NORMS))
+
+
 @dataclass(frozen=True)
 class ContinuousAdjoint:
     """What the continuous adjoints have in common: they solve the adjoint equation backwards in time.
@@ -104,19 +108,36 @@ class ContinuousAdjoint:
         rtol, atol: tolerances of the backward solve; those of the forward solve by default.
         vjp: who makes the vector-Jacobian products of f: `"field"`, the right-hand side's own (autograd for a torch
             module), which is the default; further ones of the julia engine see `pyndereg.julia.sensealg`.
+        method: of the backward solve; that of the forward solve by default.
+        norm: what controls the steps of the backward solve: `"state"`, the adjoint of the state (and the state, where
+            it is solved backwards, too); `"all"`, the parameters' part as well. None is the engine's default: `"state"`
+            in the embedded engine, `"all"` in the julia engine.
     """
 
     rtol: float | None = None
     atol: float | None = None
     vjp: str | None = None
+    method: str | None = None
+    norm: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol"):
-            value = getattr(self, name)
+        for name in ("rtol", "atol", "quadrature_rtol", "quadrature_atol"):
+            value = getattr(self, name, None)
             if value is not None and (isinstance(value, bool) or not 0 < value < math.inf):
                 raise ValueError(f"{name} of {type(self).__name__} is {value!r}; pass a positive number, or None")
         if self.vjp is not None and not isinstance(self.vjp, str):
             raise TypeError(f"vjp of {type(self).__name__} is {self.vjp!r}; pass a name, such as 'field', or None")
+        if self.method is not None and not isinstance(self.method, str):
+            raise TypeError(
+                f"method of {type(self).__name__} is {self.method!r}; pass a name, such as 'tsit5', or None"
+            )
+        if self.norm not in (None, *ADJOINT_NORMS):
+            raise ValueError(f"norm of {type(self).__name__} is {self.norm!r}; pass {ADJOINT_NORMS_IN_WORDS}, or None")
+        if self.norm == "all" and isinstance(self, QuadratureAdjoint | GaussAdjoint):
+            raise ValueError(
+                f"norm of {type(self).__name__} is 'all', but its backward solve has no parameters' part; pass "
+                "'state', or None"
+            )
         checkpointing = getattr(self, "checkpointing", False)
         if not isinstance(checkpointing, bool):
             raise TypeError(f"checkpointing of {type(self).__name__} is {checkpointing!r}; pass True or False")
@@ -147,7 +168,17 @@ class InterpolatingAdjoint(ContinuousAdjoint):
 
 @dataclass(frozen=True)
 class QuadratureAdjoint(ContinuousAdjoint):
-    """Gradient by the adjoint equation without parameters, their part by quadrature of its dense output afterwards."""
+    """Gradient by the adjoint equation without parameters, their part by quadrature of its dense output afterwards.
+
+    Keeps the stages of forward and backward solve, so that both are known at any time.
+
+    Args:
+        quadrature_rtol, quadrature_atol: tolerances of the quadrature, of the norm of the whole parameters' part; those
+            of the backward solve by default.
+    """
+
+    quadrature_rtol: float | None = None
+    quadrature_atol: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyndereg.solver.integration import Keep, SavedInStep, Trajectory
 from pyndereg.solver.reverse import ReverseSweep, StepCotangents
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+from pyndereg.solver.states import StepStates
 from pyndereg.solver.tableau import Tableau
 
 
@@ -62,22 +63,12 @@ class DifferentiableSolve(torch.autograd.Function):
         tableau = solve.tableau
         estimates = ((trajectory.scaled_error, tableau.b_error), (trajectory.stiffness, tableau.stiffness_stages))
         ctx.mark_non_differentiable(*(estimate for estimate, source in estimates if source is None))
-        return _outputs(trajectory)
-
-    @staticmethod
-    def outputs(solve: Solve, y0: Tensor) -> tuple[Tensor, ...]:
-        """The same outputs without a gradient."""
-        solve.trajectory = solve.run(y0)
-        return _outputs(solve.trajectory)
+        return trajectory.outputs()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "
-                "write the second derivative into f as further states"
-            )
+        refuse_second_derivatives()
         y0, y1, *rest = ctx.saved_tensors
         solve: Solve = ctx.solve
         params, kept = solve.params, rest[len(solve.params) :]
@@ -108,13 +99,17 @@ class DifferentiableSolve(torch.autograd.Function):
         return None, y if ctx.needs_input_grad[1] else None, *times, *sweep.gradients
 
 
-def _outputs(trajectory: Trajectory) -> tuple[Tensor, ...]:
-    empty = trajectory.y1.new_empty(0)
-    nodes = empty if trajectory.nodes is None else trajectory.nodes
-    slopes = empty if trajectory.slopes is None else trajectory.slopes
-    samples = [sampled.state for sampled in trajectory.samples if sampled is not None]
-    sampled = torch.stack(samples) if samples else empty
-    return trajectory.y1, trajectory.saved, trajectory.scaled_error, trajectory.stiffness, nodes, slopes, sampled
+def refuse_second_derivatives() -> None:
+    """Called in a backward pass.
+
+    Raises:
+        RuntimeError: it is to be differentiated.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "
+            "write the second derivative into f as further states"
+        )
 
 
 def _per_step(
@@ -200,27 +195,16 @@ class ReplayedSteps:
         dt: Sequence[float],
         states: dict[int, Tensor],
     ) -> None:
-        self._method, self._plain, self._t, self._dt, self._states = method, method_without_graph, t, dt, states
+        self._method, self._t, self._dt = method, t, dt
+        self._states = StepStates(method_without_graph, t, dt, states)
         self._next_start: Stage | None = None
 
     def step(self, i: int, outside: StepCotangents) -> Step:
         """Step i with graphs; its end is the start of step i + 1, which was asked for before it."""
-        if i not in self._states:
-            self._recompute(i)
-        step = self._method.replay(self._t[i], self._dt[i], self._states.pop(i), self._next_start)
+        step = self._method.replay(self._t[i], self._dt[i], self._states.take(i), self._next_start)
         if outside.needs_extension:
             self._method.extend(step)
         elif outside.needs_slopes and self._method.tableau.first_same_as_last:
             self._method.complete(step)
         self._next_start = step.stages[0]
         return step
-
-    def _recompute(self, i: int) -> None:
-        """Fill in the states from the last checkpoint before step i up to it."""
-        first = max(index for index in self._states if index < i)
-        stage = self._plain.start(self._t[first], self._states[first])
-        for index in range(first, i):
-            step = self._plain.attempt(self._t[index], self._dt[index], stage)
-            self._states[index + 1] = step.y1
-            if index + 1 < i:
-                stage = self._plain.complete(step)

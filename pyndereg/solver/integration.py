@@ -1,7 +1,7 @@
 """A whole forward solve: the march of a Runge–Kutta method, and what is kept of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -19,6 +19,7 @@ class Keep(Enum):
 
     NOTHING = "nothing"
     STATES = "the state at its start"
+    CHECKPOINTS = "the state at its start, if a state was saved in the step before it"
     STAGES = "every stage with its graph"
 
 
@@ -68,7 +69,8 @@ class Trajectory:
         saves_start: whether the first of them is the initial state.
         saves: per step, its save points; None where it has none.
         scaled_error, stiffness: per step. Shape (steps,); NaN where the method has no estimate.
-        states: per step, the state at its start (`Keep.STATES`, thinned to `checkpoints`), by index of the step.
+        states: the state at the start of a step (`Keep.STATES`, thinned to `checkpoints`; `Keep.CHECKPOINTS`), by
+            index of the step.
         steps: per step, its stages with graphs (`Keep.STAGES`).
         nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
             (steps, nodes, size).
@@ -88,6 +90,30 @@ class Trajectory:
     nodes: Tensor | None
     slopes: Tensor | None
     samples: list[Sampled | None]
+
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What a differentiable solve returns.
+
+        y1 (size,), saved states (times, size), scaled errors and stiffness (steps,), states (steps, size) and slopes
+        (steps, nodes, size) of dense output, or two empty tensors, and sampled states (samples, size).
+        """
+        empty = self.y1.new_empty(0)
+        nodes = empty if self.nodes is None else self.nodes
+        slopes = empty.clone() if self.slopes is None else self.slopes
+        states = [sampled.state for sampled in self.samples if sampled is not None]
+        sampled = torch.stack(states) if states else empty.clone()
+        return self.y1, self.saved, self.scaled_error, self.stiffness, nodes, slopes, sampled
+
+    def first_elements(self, size: int) -> "Trajectory":
+        """The same with states of their first elements only."""
+        return replace(
+            self,
+            y1=self.y1[:size],
+            saved=self.saved[:, :size],
+            nodes=None if self.nodes is None else self.nodes[:, :size],
+            slopes=None if self.slopes is None else self.slopes[..., :size],
+            samples=[x if x is None else replace(x, state=x.state[:size]) for x in self.samples],
+        )
 
 
 class Recorder:
@@ -158,6 +184,8 @@ class Recorder:
         self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
         if self._keep_mode is Keep.STATES:
             self._keep_state(index, step.y0)
+        elif self._keep_mode is Keep.CHECKPOINTS and (index == 0 or self.saves[index - 1] is not None):
+            self.states[index] = step.y0
         elif self._keep_mode is Keep.STAGES:
             self.steps.append(step)
         self._last, self.y1 = step, step.y1

@@ -43,6 +43,18 @@ def interpolate(weights: Tensor, y0: Tensor, slopes: Tensor, dt: float) -> Tenso
     return torch.addmm(y0.expand(weights.shape[0], -1), weights, slopes, alpha=dt)
 
 
+def check_inside(t: Tensor, t0: float, t_reached: float) -> None:
+    """Refuse times at which a solution is not known.
+
+    Raises:
+        ValueError: one of the times (times,) is not between the two, or NaN.
+    """
+    low, high = min(t0, t_reached), max(t0, t_reached)
+    outside = t[(t < low) | (t > high) | t.isnan()]
+    if outside.numel() > 0:
+        raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+
+
 @dataclass(frozen=True)
 class DenseOutput:
     """The continuous extension of a whole solution.
@@ -67,11 +79,8 @@ class DenseOutput:
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
         ends = self.t.detach()
-        low, high = min(ends[0].item(), ends[-1].item()), max(ends[0].item(), ends[-1].item())
         flat = t.reshape(-1)
-        outside = flat[(flat < low) | (flat > high) | flat.isnan()]
-        if outside.numel() > 0:
-            raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+        check_inside(flat, ends[0].item(), ends[-1].item())
         direction = torch.sign(ends[-1] - ends[0])
         index = torch.searchsorted((direction * ends).contiguous(), (direction * flat).contiguous(), right=True) - 1
         index = index.clamp(0, self.dt.shape[0] - 1)

@@ -36,6 +36,7 @@ class March(Generic[StepT]):
         status: how it ended.
         t, dt: start and signed length, in the problem's time units.
         rejected: count of rejected steps.
+        proposed: length of the last step before it was cut to end at t1, > 0: what a march that goes on would try.
         t_reached: end of the last accepted step.
     """
 
@@ -44,6 +45,7 @@ class March(Generic[StepT]):
     t: list[float] = field(default_factory=list)
     dt: list[float] = field(default_factory=list)
     rejected: int = 0
+    proposed: float = math.nan
 
 
 def march(
@@ -78,6 +80,7 @@ def march(
         return result
     for _ in range(max_steps):
         distance = abs(t1 - t)
+        result.proposed = dt
         is_last = dt + END_TOLERANCE * math.ulp(max(abs(t), abs(t1))) >= distance
         dt = min(dt, distance)
         step = attempt(t, direction * dt)

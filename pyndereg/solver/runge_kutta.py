@@ -141,7 +141,7 @@ class ExplicitRungeKutta:
         with_time: bool = False,
     ) -> None:
         self.tableau, self.field, self.shape = tableau, field, shape
-        self.rtol, self._stiffness = rtol, stiffness
+        self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
         self._is_flat = len(shape) == 1

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import pyndereg as nde
+from tests.engines.adjoint_contract import ADJOINTS, AdjointContract
 from tests.engines.contract import (
     CASES,
     Bounds,
@@ -54,3 +56,8 @@ class TestEmbedded(EngineContract):
         for name in ("t", "dt", "scaled_error"):
             if from_reference[name] > getattr(usual, name):
                 assert max(moved[name] for moved in from_nudged) > 0.1 * from_reference[name], name
+
+
+class TestEmbeddedAdjoints(AdjointContract):
+    engine = "embedded"
+    adjoints = (*ADJOINTS, nde.ForwardSensitivity())

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines.embedded.run import Run, run
-from pyndereg.ivp import ODEProblem, SaveAt, SolveOptions, State
+from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
 from pyndereg.solver.control import Schedule
-from pyndereg.solver.interpolation import DenseOutput
+from pyndereg.solver.interpolation import DenseOutput, check_inside
 from pyndereg.solver.march import March
 from pyndereg.solver.runge_kutta import Step, coefficients
 from pyndereg.solver.tableau import Tableau
@@ -18,9 +18,12 @@ from pyndereg.solver.tableaus import get_tableau
 
 def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
     """The dense output of a finished solve."""
-    if made.nodes.numel():
-        return _kept(problem, tableau, made)
-    return ReplayedDense(problem, options, made.march)
+    values: Callable[[Tensor], State]
+    replayed = ReplayedDense(problem, options, made.march)
+    values = _kept(problem, tableau, made) if made.nodes.numel() else replayed
+    if made.y1.requires_grad and isinstance(options.gradient, ContinuousAdjoint | ForwardSensitivity):
+        return SolvedAgainDense(values, replayed)
+    return values
 
 
 def _kept(problem: ODEProblem, tableau: Tableau, made: Run) -> DenseOutput:
@@ -60,6 +63,15 @@ class ReplayedDense:
         return tuple(tensor._version for tensor in (*y0, *self.problem.parameters))
 
     def _replay(self) -> DenseOutput:
+        return _kept(self.problem, get_tableau(str(self.options.method)), self.again(SaveAt(dense=True)))
+
+    def again(self, saveat: SaveAt) -> Run:
+        """The same steps once more, saving something else.
+
+        Raises:
+            ValueError: no step was accepted.
+            RuntimeError: y0 or a parameter was changed since the solve.
+        """
         if not self.march.dt:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         if self._current_versions() != self._versions:
@@ -67,7 +79,36 @@ class ReplayedDense:
                 "y0 or a parameter of f was changed since the solve, so its steps cannot be replayed; call the "
                 "solution before the change, or solve with SaveAt(dense=True)"
             )
-        options = replace(self.options, saveat=SaveAt(dense=True), max_steps=len(self.march.dt))
+        options = replace(self.options, saveat=saveat, max_steps=len(self.march.dt))
         schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
-        tableau = get_tableau(str(options.method))
-        return _kept(self.problem, tableau, run(self.problem, options, tableau, self.march.t_reached, schedule))
+        return run(self.problem, options, get_tableau(str(options.method)), self.march.t_reached, schedule)
+
+
+@dataclass(frozen=True)
+class SolvedAgainDense:
+    """Dense output of a solve with a continuous adjoint, which differentiates saved states.
+
+    Without grad mode it is that of any solve. With it, every call takes the accepted steps again and saves what is
+    asked for.
+
+    Attributes:
+        values: the dense output without a gradient.
+        replayed: takes the steps again.
+    """
+
+    values: Callable[[Tensor], State]
+    replayed: ReplayedDense
+
+    def __call__(self, t: Tensor) -> State:
+        """The state at times of any shape (float64, CPU), all within the solved interval."""
+        if not torch.is_grad_enabled() or t.numel() == 0:
+            with torch.no_grad():
+                return self.values(t)
+        problem, march = self.replayed.problem, self.replayed.march
+        t0, t_end = problem.interval[0], march.t_reached
+        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
+        check_inside(times, t0, t_end)
+        if t_end < t0:
+            times, inverse = times.flip(0), len(times) - 1 - inverse
+        saved = self.replayed.again(SaveAt(times=times)).saved
+        return problem.layout.unflatten(saved[inverse.to(saved.device)].reshape(*t.shape, problem.layout.size))

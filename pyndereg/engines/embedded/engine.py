@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyndereg.engines.embedded.dense import dense_output
+from pyndereg.engines.embedded.forward import step_control
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import (
     Backprop,
@@ -17,7 +18,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
 from pyndereg.ivp.sampling import Sample, Sampler
-from pyndereg.solver.control import Controller, FixedStep, PIController
+from pyndereg.solver.control import FixedStep
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
 
@@ -31,7 +32,7 @@ class EmbeddedEngine:
         """The solution of a problem; see `pyndereg.solve`."""
         _refuse_what_only_julia_has(problem, options)
         tableau = get_tableau(str(options.method))
-        made = run(problem, options, tableau, problem.interval[1], _controller(options, tableau), samplers=samplers)
+        made = run(problem, options, tableau, problem.interval[1], step_control(options, tableau), samplers=samplers)
         return _solution(problem, options, tableau, made)
 
     def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
@@ -72,12 +73,3 @@ def _refuse_what_only_julia_has(problem: ODEProblem, options: SolveOptions) -> N
         found = f"gradient is {options.gradient.name}"
     if found is not None:
         raise ValueError(f"{found}, which engine='embedded' does not have; pass engine='julia'")
-
-
-def _controller(options: SolveOptions, tableau: Tableau) -> Controller:
-    if tableau.b_error is not None and options.adaptive:
-        return PIController.of(tableau)
-    if options.dt is None:
-        reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
-        raise ValueError(f"method {tableau.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return FixedStep(float(options.dt))

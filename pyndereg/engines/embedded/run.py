@@ -1,24 +1,28 @@
 """One solve by the embedded engine: from a problem and options to tensors that carry gradients."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pyndereg.ivp import Backprop, DiscreteAdjoint, ODEProblem, SolveOptions
+from pyndereg.engines.embedded.forward import Forward, step_control
+from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SolveOptions
 from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.adjoints import DifferentiableSolve, Solve
-from pyndereg.solver.control import Controller, Schedule, first_step
+from pyndereg.solver.continuous import AdjointSolve, ContinuousAdjointSolve
+from pyndereg.solver.control import Controller
 from pyndereg.solver.field import Field
-from pyndereg.solver.graph import undeclared_leaf
-from pyndereg.solver.integration import Keep, Sampled, Trajectory, integrate
+from pyndereg.solver.forward_sensitivity import ForwardModeSolve, TangentSolve
+from pyndereg.solver.integration import Sampled
 from pyndereg.solver.march import March
-from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step, evaluate
+from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
+from pyndereg.solver.tableaus import get_tableau
+
+# A limit that the forward solve keeps, or fails by, says little about its adjoint: steps between two jumps at least.
+LEAST_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,103 +58,87 @@ def run(
         samplers: choose points of the solution.
         constant_start: the first stage is a constant of the gradient.
     """
-    layout, params, f = problem.layout, problem.parameters, Field(problem)
-    t0, end = problem.interval
-    y0 = layout.flatten(problem.y0)
+    params, f, y0 = problem.parameters, Field(problem), problem.layout.flatten(problem.y0)
     ends = [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in (problem.t0, problem.t1)]
     grad_mode = torch.is_grad_enabled()
     with_time = grad_mode and any(t.requires_grad for t in ends)
     with_grad = grad_mode and (with_time or y0.requires_grad or bool(params))
-    keep = Keep.NOTHING
-    if with_grad:
-        keep = Keep.STAGES if isinstance(options.gradient, Backprop) else Keep.STATES
-    controlled = layout.controlled_size(options.uncontrolled)
-    method = partial(
-        ExplicitRungeKutta,
+    forward = Forward(
+        problem,
+        options,
         tableau,
         f,
-        layout.solver_shape,
-        dtype=layout.dtype,
-        device=layout.device,
-        rtol=options.rtol,
-        atol=options.atol,
-        stiffness=STIFFNESS_ESTIMATES[options.stiffness],
-        controlled=controlled,
+        t1,
+        options.saveat.checked_times(*problem.interval),
+        controller,
+        samplers,
+        constant_start=constant_start,
+        grad_mode=grad_mode,
+        with_grad=with_grad,
         with_time=with_time,
     )
-    times = options.saveat.checked_times(t0, end)
-
-    def forward(y: Tensor) -> Trajectory:
-        rk = method(with_graph=keep is Keep.STAGES)
-        start = _start(rk, f, t0, y, params, grad_mode)
-        if constant_start or not rk.with_graph:
-            start = Stage(start.t, start.y.detach(), start.slope.detach())
-        checkpoints = options.gradient.checkpoints if isinstance(options.gradient, DiscreteAdjoint) else None
-        return integrate(
-            rk,
-            controller,
-            start,
-            _first_step(options, controller, rk, t0, t1, start, controlled),
-            t0,
-            t1,
-            times=tuple(t for t in times if (t - t1) * (t1 - t0) <= 0),
-            every_step=options.saveat.every_step,
-            dense=options.saveat.dense,
-            keep=keep,
-            checkpoints=checkpoints,
-            max_steps=options.max_steps,
-            samplers=samplers,
-        )
-
-    solve = Solve(
-        tableau=tableau, run=forward, method=lambda with_graph: method(with_graph=with_graph), keep=keep, params=params
-    )
+    solve, function = _differentiable(forward, params)
     if with_grad:
-        outputs = DifferentiableSolve.apply(solve, y0, *ends, *params)
+        outputs = function.apply(solve, y0, *ends, *params)
+        trajectory = solve.trajectory
+        assert trajectory is not None
     else:
         with torch.no_grad():
-            outputs = DifferentiableSolve.outputs(solve, y0)
-    trajectory = solve.trajectory
-    assert trajectory is not None
+            trajectory = forward(y0)
+            outputs = trajectory.outputs()
     samples = [sampled for sampled in trajectory.samples if sampled is not None]
     return Run(trajectory.march, f.evaluations, trajectory.times, samples, *outputs)
 
 
-def _start(
-    rk: ExplicitRungeKutta, f: Field, t0: float, y: Tensor, params: tuple[Tensor, ...], grad_mode: bool
-) -> Stage:
-    """The first stage, with a graph; one that it must not have, because nobody declared its leaf, is refused.
+def _differentiable(
+    forward: Forward, params: tuple[Tensor, ...]
+) -> tuple[Solve | AdjointSolve | TangentSolve, type[torch.autograd.Function]]:
+    """The solve with all that its gradient needs, and the autograd Function that runs it."""
+    gradient = forward.options.gradient
+    if isinstance(gradient, ContinuousAdjoint):
+        return _adjoint_solve(forward, gradient, params), ContinuousAdjointSolve
+    if isinstance(gradient, ForwardSensitivity):
+        t0 = forward.problem.interval[0]
+        shape, every_step = forward.problem.layout.solver_shape, forward.options.saveat.every_step
+        return TangentSolve(forward.with_tangents, forward.f, shape, t0, every_step, params), ForwardModeSolve
+    return Solve(forward.tableau, forward, forward.method, forward.keep, params), DifferentiableSolve
 
-    Raises:
-        ValueError: f depends on a tensor that asks for a gradient and is not among the parameters.
-    """
-    t = torch.full((), t0, dtype=y.dtype, device=y.device)
-    stage = evaluate(f, t, y.view(rk.shape), with_graph=grad_mode, with_time=rk.with_time)
-    leaf = undeclared_leaf(stage.slope, (stage.y, stage.t, *params)) if grad_mode else None
-    if leaf is not None:
-        raise ValueError(
-            f"f depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is no parameter of the "
-            "problem, so its gradient would be lost; pass it in params=, or detach it"
+
+def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[Tensor, ...]) -> AdjointSolve:
+    """The backward solve: the forward solve's choices, where the adjoint has none of its own."""
+    problem, options, layout = forward.problem, forward.options, forward.problem.layout
+    if gradient.vjp not in (None, "field"):
+        raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
+    chosen = options if gradient.method is None else replace(options, method=gradient.method)
+    tableau = get_tableau(str(chosen.method))
+    rtol, atol = gradient.rtol or options.rtol, gradient.atol or options.atol
+
+    def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:
+        return ExplicitRungeKutta(
+            tableau,
+            field,
+            torch.Size((size,)),
+            dtype=layout.dtype,
+            device=layout.device,
+            rtol=rtol,
+            atol=atol,
+            stiffness=STIFFNESS_ESTIMATES[options.stiffness],
         )
-    return stage
 
-
-def _first_step(
-    options: SolveOptions,
-    controller: Controller,
-    rk: ExplicitRungeKutta,
-    t0: float,
-    t1: float,
-    start: Stage,
-    controlled: int,
-) -> float:
-    if isinstance(controller, Schedule):
-        return controller.dts[0] if controller.dts else math.nan
-    if options.dt is not None:
-        return float(options.dt)
-    y, slope = start.y.detach().view(-1), start.slope.detach().reshape(-1)
-
-    def flat(t: Tensor, y: Tensor) -> Tensor:
-        return rk.field(t, y.view(rk.shape)).reshape(-1)
-
-    return first_step(flat, t0, t1, y, slope, rk.tableau.order, options.rtol, options.atol, controlled)
+    return AdjointSolve(
+        gradient=gradient,
+        run=forward,
+        field=forward.f,
+        shape=layout.solver_shape,
+        replay=forward.method,
+        backward=backward,
+        controller=step_control(chosen, tableau),
+        dt=None if tableau.b_error is not None and chosen.adaptive else chosen.dt,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max(options.max_steps, LEAST_LIMIT),
+        t0=problem.interval[0],
+        every_step=options.saveat.every_step,
+        dense=options.saveat.dense,
+        params=params,
+    )

@@ -1,12 +1,13 @@
 """A solve together with the regularizers that take part in it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from pyndereg.engines import Engine
-from pyndereg.ivp import ODEProblem, Solution, SolveOptions
+from pyndereg.ivp import ODEProblem, Solution, SolveOptions, Status
 from pyndereg.ivp.sampling import Sample
 from pyndereg.regularizers import LocalRegularizer, Regularizer, RunningIntegral
 from pyndereg.regularizers.integrals import with_integrals, without_integrals
@@ -22,17 +23,19 @@ def solve_with_penalties(
 
     Raises:
         TypeError: a regularizer is none.
+        ValueError: the method of a local regularizer's step lacks the estimate, or f is not finite there.
     """
+    if isinstance(regularizers, Regularizer):
+        raise TypeError(f"regularizers is a {type(regularizers).__name__}; pass a list of them, even of one")
     if not regularizers:
         return engine.solve(problem, options)
     for regularizer in regularizers:
         if not isinstance(regularizer, Regularizer):
-            raise TypeError(
-                f"regularizers holds a {type(regularizer).__name__}; pass values such as regularizers.LocalError()"
-            )
+            is_class = isinstance(regularizer, type)
+            found = f"the class {regularizer.__name__}" if is_class else f"a value of type {type(regularizer).__name__}"
+            raise TypeError(f"regularizers holds {found}; pass values such as regularizers.LocalError()")
     integrals = [regularizer for regularizer in regularizers if isinstance(regularizer, RunningIntegral)]
-    locals_ = [regularizer for regularizer in regularizers if isinstance(regularizer, LocalRegularizer)]
-    samplers = [regularizer.sampler(*problem.interval) for regularizer in locals_]
+    samplers = [one.sampler(*problem.interval) for one in regularizers if isinstance(one, LocalRegularizer)]
     if integrals:
         solution = engine.solve(*with_integrals(problem, options, integrals), samplers)
         solution, values = without_integrals(solution, problem, len(integrals))
@@ -40,13 +43,18 @@ def solve_with_penalties(
         solution, values = engine.solve(problem, options, samplers), ()
     if not solution.status.succeeded:
         return solution
-    penalties: dict[int, Tensor] = {id(one): value for one, value in zip(integrals, values, strict=True)}
+    of_integrals, samples = iter(values), iter(solution.samples)
+    penalties: list[Tensor] = []
     local_nfe = 0
-    for one, sample in zip(locals_, solution.samples, strict=True):
-        penalties[id(one)], nfe = _local_penalty(engine, problem, options, one, sample)
-        local_nfe += nfe
+    for regularizer in regularizers:
+        if isinstance(regularizer, RunningIntegral):
+            penalties.append(next(of_integrals))
+        else:
+            penalty, nfe = _local_penalty(engine, problem, options, regularizer, next(samples))
+            penalties.append(penalty)
+            local_nfe += nfe
     stats = replace(solution.stats, nfe=solution.stats.nfe + local_nfe, local_nfe=local_nfe)
-    return replace(solution, stats=stats, penalties=tuple(penalties[id(one)] for one in regularizers))
+    return replace(solution, stats=stats, penalties=tuple(penalties))
 
 
 def _local_penalty(
@@ -56,8 +64,16 @@ def _local_penalty(
     y = sample.y
     if not regularizer.through_state:
         y = tuple(part.detach() for part in y) if isinstance(y, tuple) else y.detach()
-    rest = ODEProblem(problem.f, y, sample.t, problem.interval[1], problem.params)
+    t0, t1 = problem.interval
+    # A time drawn from [t0, t1) may still round to t1, from where there is no step.
+    t = sample.t if sample.t != t1 else math.nextafter(t1, t0)
+    rest = ODEProblem(problem.f, y, t, t1, problem.params)
     if regularizer.method is not None:
         options = replace(options, method=regularizer.method)
     step = engine.fresh_step(rest, options, constant_start=not regularizer.through_state)
+    if step.status is Status.NON_FINITE:
+        raise ValueError(
+            f"f is not finite at t={t:g}, where a local regularizer drew a state of the solution; tighten rtol and "
+            "atol, or pass sampling='biased', which draws among the solver's own states"
+        )
     return regularizer.penalty(step.steps), step.stats.nfe

@@ -17,12 +17,15 @@ class LocalRegularizer:
 
     At a random time of the solution a fresh step is started, of the length that a solve from there would start with.
     As in the published code, the state, the step's length and its first stage are constants of the gradient: only the
-    further stages are differentiated, with respect to the parameters.
+    further stages are differentiated, with respect to the parameters. That is not the derivative of the penalty, and
+    much larger where steps are short: the method notes say how much, and what follows for weights and methods.
 
     Args:
-        sampling: `"unbiased"`, a time uniform over the interval, or `"biased"`, the start of one of the accepted steps.
+        sampling: `"unbiased"`, a time uniform over the interval, or `"biased"`, the start of one of the accepted steps,
+            each equally often; the published code leaves out the first one, and draws save times where there are any.
         method: of the fresh step; that of the solve by default. The published code always takes `tsit5`.
-        through_state: let the gradient flow into the first stage and into the solution, too.
+        through_state: let the gradient flow into the first stage and into the solution, too: the derivative of the
+            penalty at constant time and step length.
         generator: source of randomness, on the CPU; None for torch's own.
     Source: [@pal2023locally], section 3.
     """
@@ -78,4 +81,7 @@ class LocalStiffness(LocalRegularizer):
 
 def _check(values: Tensor, kind: str, methods: str) -> None:
     if bool(values.isnan().all()):
-        raise ValueError(f"the local step's method has no {kind} estimate; pass method= one of {methods}")
+        raise ValueError(
+            f"the local step has no {kind} estimate, as its method has none or f was not finite; pass method= one of "
+            f"{methods}"
+        )

@@ -70,7 +70,7 @@ def _local_penalty(
     rest = ODEProblem(problem.f, y, t, t1, problem.params)
     if regularizer.method is not None:
         options = replace(options, method=regularizer.method)
-    step = engine.fresh_step(rest, options, constant_start=not regularizer.through_state)
+    step = engine.fresh_step(rest, options, constant_start=regularizer.constant_start)
     if step.status is Status.NON_FINITE:
         raise ValueError(
             f"f is not finite at t={t:g}, where a local regularizer drew a state of the solution; tighten rtol and "

@@ -1,6 +1,7 @@
 """A neural ordinary differential equation as a layer."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,13 +22,15 @@ class NeuralODE(nn.Module):
         t0, t1: ends of the interval, in the problem's time units.
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
-        end_time_sampling: random end times while the module is in training mode; only without `saveat`.
+        end_time_sampling: random times while the module is in training mode: `EndTimeSampling(b)` moves t1,
+            `EndTimeSampling()` the times of `saveat`. `solution.t` holds the drawn ones; the states that are returned
+            are still one per save time, in their order.
         regularizers: what `solution.penalties` holds while the module is in training mode; in evaluation mode it is
             empty, and nothing is spent on it.
         options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 
     Raises:
-        ValueError: random end times were asked for together with `saveat`, or wider than the interval.
+        ValueError: random end times are wider than the interval, or of the wrong kind for `saveat`.
     Source: [@chen2018neural].
     """
 
@@ -53,9 +56,8 @@ class NeuralODE(nn.Module):
             raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
         saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         if end_time_sampling is not None:
-            end_time_sampling.check_interval(t0, t1)
-            if saveat is not None:
-                raise ValueError("end_time_sampling moves the end that saveat refers to; pass one of the two")
+            series = () if saveat is None else saveat.checked_times(t0, t1)
+            end_time_sampling.check_interval(t0, t1, series=bool(series))
         self.field = field
         if isinstance(field, JuliaFunction) and isinstance(field.parameters, nn.Parameter):
             self.register_parameter("parameters_of_field", field.parameters)
@@ -82,13 +84,20 @@ class NeuralODE(nn.Module):
             The final state, shape of y0, or with `saveat` the saved states, shape (times, *y0.shape); and the solution
             with its record of steps.
         """
-        t1 = self.t1
-        if self.training and self.end_time_sampling is not None:
-            t1 = self.end_time_sampling.sample(t1)
+        t1, saveat = self._times()
         problem = ODEProblem(self.field, y0, self.t0, t1, params)
         regularizers = self.regularizers if self.training else ()
-        solution = solve(problem, saveat=self.saveat, regularizers=regularizers, **self.options)
-        return (solution.y1 if self.saveat is None else solution.y), solution
+        solution = solve(problem, saveat=saveat, regularizers=regularizers, **self.options)
+        return (solution.y1 if saveat is None else solution.y), solution
+
+    def _times(self) -> tuple[float, SaveAt | None]:
+        """The end and the save times of one forward pass."""
+        if not self.training or self.end_time_sampling is None:
+            return self.t1, self.saveat
+        if self.saveat is None or self.saveat.times is None:
+            return self.end_time_sampling.sample(self.t1), self.saveat
+        times = self.saveat.checked_times(self.t0, self.t1)
+        return self.t1, replace(self.saveat, times=self.end_time_sampling.sample_series(times, self.t0, self.t1))
 
     def extra_repr(self) -> str:
         """The interval and options, for printing."""

@@ -23,7 +23,9 @@ class LocalRegularizer:
     Args:
         sampling: `"unbiased"`, a time uniform over the interval, or `"biased"`, the start of one of the accepted steps,
             each equally often; the published code leaves out the first one, and draws save times where there are any.
-        method: of the fresh step; that of the solve by default. The published code always takes `tsit5`.
+        method: of the fresh step; `tsit5`, as in the published code, or None for the solve's own.
+        through_first_stage: differentiate the first stage, too: the derivative of the penalty at constant state. It is
+            smaller by orders of magnitude, and wants a larger weight.
         through_state: let the gradient flow into the first stage and into the solution, too: the derivative of the
             penalty at constant time and step length.
         generator: source of randomness, on the CPU; None for torch's own.
@@ -31,13 +33,19 @@ class LocalRegularizer:
     """
 
     sampling: str = "unbiased"
-    method: str | None = None
+    method: str | None = "tsit5"
+    through_first_stage: bool = False
     through_state: bool = False
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling is {self.sampling!r}; pass {' or '.join(map(repr, SAMPLINGS))}")
+
+    @property
+    def constant_start(self) -> bool:
+        """Whether the first stage is a constant of the gradient."""
+        return not (self.through_first_stage or self.through_state)
 
     def sampler(self, t0: float, t1: float) -> Sampler:
         """What chooses the time in a solve from t0 to t1."""
@@ -68,7 +76,7 @@ class LocalStiffness(LocalRegularizer):
     Args:
         stability_size: what the estimate is divided by; the published code divides by the real stability interval of
             its method, 3.5068 for `tsit5`.
-        sampling, method, through_state, generator: as in `LocalRegularizer`.
+        sampling, method, through_first_stage, through_state, generator: as in `LocalRegularizer`.
     """
 
     stability_size: float = 1.0

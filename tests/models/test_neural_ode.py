@@ -153,10 +153,16 @@ def test_the_field_has_to_be_a_module():
     check_sentence(raised.value, "nn.Module")
 
 
-def test_random_end_times_and_save_times_exclude_each_other():
-    with pytest.raises(ValueError, match="end_time_sampling") as raised:
+def test_a_random_end_beside_save_times_is_refused():
+    with pytest.raises(ValueError, match="moves the end alone") as raised:
         model(saveat=[1.0], end_time_sampling=EndTimeSampling(0.5))
-    check_sentence(raised.value, "one of the two")
+    check_sentence(raised.value, "b is 0.5", "save times", "pass EndTimeSampling()")
+
+
+def test_random_save_times_without_save_times_are_refused():
+    with pytest.raises(ValueError, match="no save times") as raised:
+        model(end_time_sampling=EndTimeSampling())
+    check_sentence(raised.value, "EndTimeSampling(b)")
 
 
 def test_random_end_times_wider_than_the_interval_are_refused():
@@ -199,6 +205,43 @@ def test_end_times_backwards_in_time_stay_on_their_side():
     assert all(t < 0.9 for t in end_times(ode, 50))
 
 
+def test_random_end_times_leave_steps_and_dense_output_to_be_saved():
+    for saveat in (nde.SaveAt(every_step=True), nde.SaveAt(dense=True)):
+        ode = NeuralODE(Linear(), dt=0.25, adaptive=False, saveat=saveat, end_time_sampling=EndTimeSampling(0.4))
+        y, solution = ode(batch())
+        assert y is solution.y
+        assert 0.6 <= solution.t_reached != 1.0
+        assert torch.equal(y[-1], solution.y1)
+
+
+SERIES = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
+def test_in_training_save_times_are_drawn_anew_and_the_states_are_those_at_the_drawn_times(ends):
+    t0, t1 = ends
+    saveat = nde.SaveAt(SERIES if t0 < t1 else SERIES[::-1], dense=True)
+    ode = NeuralODE(Linear(), t0=t0, t1=t1, rtol=1e-7, saveat=saveat, end_time_sampling=EndTimeSampling())
+    seen = set()
+    for _ in range(10):
+        y, solution = ode(batch(FLOAT64))
+        assert y.shape == (5, 4, 3)
+        assert solution.t_reached == t1
+        times = solution.t.tolist()
+        assert times[0] == t0
+        assert times == sorted(times, reverse=t0 > t1)
+        seen.update(times[1:-1])
+        expected = torch.stack([batch(FLOAT64) * math.exp(t0 - t) for t in times])
+        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-8)
+    assert len(seen) == 30
+    assert ode.saveat == saveat
+
+
+def test_in_evaluation_save_times_stay_where_they_are():
+    ode = NeuralODE(Linear(), saveat=SERIES, end_time_sampling=EndTimeSampling()).eval()
+    assert ode(batch())[1].t.tolist() == SERIES
+
+
 def test_a_generator_with_a_seed_repeats_the_end_times_and_leaves_torch_s_own_alone():
     def drawn():
         sampling = EndTimeSampling(0.5, torch.Generator().manual_seed(7))
@@ -207,10 +250,3 @@ def test_a_generator_with_a_seed_repeats_the_end_times_and_leaves_torch_s_own_al
     before = torch.get_rng_state()
     assert drawn() == drawn()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("b", [0.0, -0.1, math.nan, math.inf])
-def test_a_half_width_that_is_not_positive_is_refused(b):
-    with pytest.raises(ValueError, match="half width") as raised:
-        EndTimeSampling(b)
-    check_sentence(raised.value, f"b is {b}", "> 0")

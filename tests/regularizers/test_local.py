@@ -51,8 +51,7 @@ def penalty_by_hand(regularizer, solution, y0, weights, method, t0, t1):
     local = get_tableau(regularizer.method or method)
     y = state_at(solution, t, get_tableau(method), f, y0, t0, t1, *TOLERANCES.values())
     dt = automatic_length(f, t, y.detach(), t1, local.order, *TOLERANCES.values())
-    constant_start = not regularizer.through_state
-    error, stiffness = fresh_step(local, f, t, y, dt, *TOLERANCES.values(), constant_start=constant_start)
+    error, stiffness = fresh_step(local, f, t, y, dt, *TOLERANCES.values(), constant_start=regularizer.constant_start)
     return error * abs(dt) if isinstance(regularizer, LocalError) else stiffness / regularizer.stability_size
 
 
@@ -222,6 +221,23 @@ def test_the_biased_penalty_is_on_average_the_mean_over_the_accepted_steps():
 
 @kinds
 @samplings
+def test_through_the_first_stage_it_is_the_derivative_at_constant_state(kind, sampling):
+    y0, weights = leaves()
+    regularizer = seeded(kind, sampling=sampling, through_first_stage=True)
+    solution = solve_mixing(regularizer, y0, weights)
+    assert solution.samples[0].y.grad_fn is not None
+    sample, held = solution.samples[0], weights.detach().clone().requires_grad_()
+    y = sample.y.detach()
+    dt = automatic_length(mixing(held), sample.t, y, 4.0, 5, *TOLERANCES.values())
+    error, stiffness = fresh_step(get_tableau("tsit5"), mixing(held), sample.t, y, dt, *TOLERANCES.values())
+    (expected,) = torch.autograd.grad(error * abs(dt) if kind is LocalError else stiffness, held)
+    by_weights, by_state = torch.autograd.grad(solution.penalties, (weights, y0), allow_unused=True)
+    gradients_close(by_weights, expected)
+    assert by_state is None or not bool(by_state.any())
+
+
+@kinds
+@samplings
 @gradients
 def test_a_tuple_is_regularized_like_the_tensor_that_it_makes_up(kind, sampling, gradient):
     y0, weights = leaves()
@@ -287,7 +303,9 @@ def test_on_the_linear_equation_it_depends_on_the_method_whether_descent_at_cons
         rate = torch.tensor(1.0, dtype=FLOAT64, requires_grad=True)
         y0 = torch.tensor([1.0, 0.5], dtype=FLOAT64)
         problem = nde.ODEProblem(lambda t, y: rate * field(y), y0, params=[rate])
-        penalties = nde.solve(problem, method, regularizers=[seeded(LocalError, 7)], **TOLERANCES).penalties
+        penalties = nde.solve(
+            problem, method, regularizers=[seeded(LocalError, 7, method=method)], **TOLERANCES
+        ).penalties
         return torch.autograd.grad(penalties, rate)[0].sign().item()
 
     assert sign(lambda y: -y) == decay
@@ -317,7 +335,7 @@ def leading_difference(tableau, weights, y, dt, tolerance):
 def test_a_method_without_the_estimate_is_refused_with_those_that_have_it(kind, method, options, estimate):
     problem = nde.ODEProblem(circle, torch.tensor([1.0, 0.0], dtype=FLOAT64))
     with pytest.raises(ValueError, match=f"no {estimate} estimate") as raised:
-        nde.solve(problem, method, regularizers=[kind()], **options)
+        nde.solve(problem, method, regularizers=[kind(method=None)], **options)
     check_sentence(raised.value, "pass method=", "tsit5")
 
 

@@ -23,7 +23,8 @@ def solve_with_penalties(
 
     Raises:
         TypeError: a regularizer is none.
-        ValueError: the method of a local regularizer's step lacks the estimate, or f is not finite there.
+        ValueError: the engine has no such regularizers, the method of a local regularizer's step lacks the estimate,
+            or f is not finite there.
     """
     if isinstance(regularizers, Regularizer):
         raise TypeError(f"regularizers is a {type(regularizers).__name__}; pass a list of them, even of one")
@@ -34,6 +35,12 @@ def solve_with_penalties(
             is_class = isinstance(regularizer, type)
             found = f"the class {regularizer.__name__}" if is_class else f"a value of type {type(regularizer).__name__}"
             raise TypeError(f"regularizers holds {found}; pass values such as regularizers.LocalError()")
+    if not engine.takes_regularizers:
+        names = ", ".join(type(regularizer).__name__ for regularizer in regularizers)
+        raise ValueError(
+            f"regularizers holds {names}, which engine={engine.name!r} does not have; pass engine='embedded', or "
+            "regularize its record, e.g. with regularizers.error_estimate(solution.steps)"
+        )
     integrals = [regularizer for regularizer in regularizers if isinstance(regularizer, RunningIntegral)]
     samplers = [one.sampler(*problem.interval) for one in regularizers if isinstance(one, LocalRegularizer)]
     if integrals:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyndereg as nde
-from pyndereg.regularizers import LocalError, LocalStiffness
+from pyndereg.regularizers import KineticEnergy, LocalError, LocalStiffness
 from tests.equations import FLOAT64, Counted, Oscillator, circle
 from tests.sentences import check_sentence
 
@@ -195,7 +195,8 @@ def test_a_regularizer_outside_a_list_is_refused():
     check_sentence(raised.value, "pass a list")
 
 
-def test_the_julia_engine_refuses_a_local_regularizer_and_names_the_one_that_has_it():
-    with pytest.raises(ValueError, match="local regularizers") as raised:
-        nde.solve(oscillation(), engine="julia", regularizers=[LocalError()])
-    check_sentence(raised.value, "engine='embedded'")
+def test_the_julia_engine_refuses_regularizers_and_names_the_engine_that_has_them():
+    for regularizer in (LocalError(), KineticEnergy()):
+        with pytest.raises(ValueError, match="engine='julia' does not have") as raised:
+            nde.solve(oscillation(), engine="julia", regularizers=[regularizer])
+        check_sentence(raised.value, type(regularizer).__name__, "engine='embedded'", "error_estimate")

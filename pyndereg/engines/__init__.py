@@ -9,9 +9,15 @@ from pyndereg.ivp.sampling import Sampler
 
 
 class Engine(Protocol):
-    """Solves problems. It reports failure in the solution's status, and raises only on bad input."""
+    """Solves problems. It reports failure in the solution's status, and raises only on bad input.
+
+    Attributes:
+        name: as users choose it.
+        takes_regularizers: whether it draws samples, takes fresh steps and leaves part of the state uncontrolled.
+    """
 
     name: str
+    takes_regularizers: bool
 
     def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem, with its record of steps, differentiable as the options say.

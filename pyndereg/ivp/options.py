@@ -105,7 +105,8 @@ class ContinuousAdjoint:
     They give gradients of states, not of `solution.steps`, which only exist in the numerical solution.
 
     Args:
-        rtol, atol: tolerances of the backward solve; those of the forward solve by default.
+        rtol, atol: tolerances of the backward solve; those of the forward solve by default, then with atol in units of
+            the largest cotangent that arrives (its root mean square), so that they fit a loss of any size.
         vjp: who makes the vector-Jacobian products of f: `"field"`, the right-hand side's own (autograd for a torch
             module), which is the default; further ones of the julia engine see `pyndereg.julia.sensealg`.
         method: of the backward solve; that of the forward solve by default.

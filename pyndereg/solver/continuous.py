@@ -20,6 +20,7 @@ from pyndereg.solver.adjoints import refuse_second_derivatives
 from pyndereg.solver.control import Controller
 from pyndereg.solver.integration import Keep, Trajectory
 from pyndereg.solver.march import March
+from pyndereg.solver.norms import rms
 from pyndereg.solver.parameters import AlongTheWay, AtGaussPoints, ByQuadrature, ParameterRule
 from pyndereg.solver.path import Path, Pieces, ReplayedPath
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
@@ -91,6 +92,10 @@ class Jump:
     state: Tensor | None = None
     follows_start: bool = False
 
+    def in_units_of(self, unit: float) -> "Jump":
+        """The same with its cotangent in other units."""
+        return self if self.cotangent is None else replace(self, cotangent=self.cotangent / unit)
+
 
 class ContinuousAdjointSolve(torch.autograd.Function):
     """The solution of an initial value problem as a function of its initial state, times and parameters.
@@ -153,8 +158,12 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         if ctx.march.dt:
             states = dict(zip(ctx.kept_steps, rest[len(solve.params) :], strict=True))
             path = _path(solve, ctx.march, states, nodes, slopes)
+            # The adjoint equation is linear: in units of what arrives, the default tolerances fit a loss of any size.
+            unit = 1.0 if solve.gradient.atol is not None else _largest(adjoint, jumps)
             backwards = _Backwards(solve, pullback, path, ctx.march, with_params=any(wants_params))
-            adjoint, gradients = backwards.run(y1, adjoint, jumps)
+            adjoint, gradients = backwards.run(y1, adjoint / unit, [jump.in_units_of(unit) for jump in jumps])
+            adjoint = adjoint * unit
+            gradients = [gradient * unit for gradient in gradients]
         if wants_t0:
             t0 = -(adjoint @ pullback.slope(solve.t0, y0))
             for jump in jumps:
@@ -312,6 +321,12 @@ def _in_order(jumps: Sequence[Jump], t0: float, t_end: float) -> tuple[list[Jump
     inside = [jump for jump in jumps if jump.t not in (t0, t_end)]
     inside.sort(key=lambda jump: abs(jump.t - t_end))
     return [x for x in jumps if x.t == t0], inside, [x for x in jumps if x.t == t_end and x.t != t0]
+
+
+def _largest(adjoint: Tensor, jumps: Sequence[Jump]) -> float:
+    """Root mean square of the largest cotangent; 1 if all are zero."""
+    arriving = [adjoint, *(jump.cotangent for jump in jumps if jump.cotangent is not None)]
+    return torch.stack([rms(cotangent) for cotangent in arriving]).max().item() or 1.0
 
 
 def _with_cotangents(adjoint: Tensor, jumps: Sequence[Jump]) -> Tensor:

@@ -159,3 +159,16 @@ def test_forward_mode_of_too_many_numbers_is_refused():
     with pytest.raises(ValueError, match="2000 numbers") as raised:
         nde.solve(problem, gradient=nde.ForwardSensitivity())
     check_sentence(raised.value, "DiscreteAdjoint()", "1000")
+
+
+@adjoints
+def test_the_gradient_of_a_loss_of_any_size_is_as_exact(adjoint):
+    def gradient_of(size):
+        y0 = torch.tensor([1.0, 0.5], dtype=FLOAT64, requires_grad=True)
+        rate = torch.tensor(0.8, dtype=FLOAT64, requires_grad=True)
+        problem = nde.ODEProblem(lambda t, y: rate * torch.cos(t) * y, y0, 0.0, 4.0, params=(rate,))
+        found = nde.solve(problem, saveat=[1.0], gradient=adjoint)
+        return torch.autograd.grad(size * (found.y1.sum() + found.y.sum()), (y0, rate))
+
+    for one, small in zip(gradient_of(1.0), gradient_of(1e-9), strict=True):
+        torch.testing.assert_close(1e-9 * one, small, rtol=1e-9, atol=0)

@@ -27,6 +27,7 @@ class EmbeddedEngine:
     """Solves ordinary differential equations with the steps of OrdinaryDiffEq 7, in pure PyTorch."""
 
     name = "embedded"
+    takes_regularizers = True
 
     def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""

@@ -12,6 +12,7 @@ from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, r
 from pyndereg.engines.julia.session import call, warn
 from pyndereg.ivp import (
     Backprop,
+    ContinuousAdjoint,
     DiscreteAdjoint,
     ODEProblem,
     Solution,
@@ -41,11 +42,11 @@ class JuliaEngine:
     """Solves ordinary differential equations with OrdinaryDiffEq."""
 
     name = "julia"
+    takes_regularizers = False
 
     def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
-        if samplers:
-            self.fresh_step(problem, options, constant_start=True)
+        assert not samplers
         method = _checked_method(options)
         layout = problem.layout
         _check(layout, options)
@@ -112,12 +113,8 @@ class JuliaEngine:
         )
 
     def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
-        """Not yet.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("local regularizers take their step in PyTorch; pass engine='embedded'")
+        """Never asked: see `takes_regularizers`."""
+        raise AssertionError("the julia engine takes no fresh steps")
 
 
 def _checked_method(options: SolveOptions) -> JuliaMethod:
@@ -146,6 +143,13 @@ def _check(layout: StateLayout, options: SolveOptions) -> None:
             "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
             "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
         )
+    for name in ("method", "norm", "quadrature_rtol", "quadrature_atol"):
+        value = getattr(options.gradient, name, None) if isinstance(options.gradient, ContinuousAdjoint) else None
+        if value is not None:
+            raise ValueError(
+                f"{name} of {type(options.gradient).__name__} is {value!r}, which the julia engine does not choose; "
+                "pass None, or engine='embedded'"
+            )
     if options.uncontrolled:
         raise ValueError(
             f"uncontrolled is {options.uncontrolled}, and the julia engine's norms see the whole state; pass 0, or "

@@ -5,6 +5,7 @@ from pyndereg.julia_runtime import before_torch as _before_torch  # noqa: F401  
 
 from pyndereg import fields, functional, regularizers
 from pyndereg.ivp import (
+    AdjointFailed,
     Backprop,
     BacksolveAdjoint,
     DiscreteAdjoint,
@@ -27,6 +28,7 @@ from pyndereg.solve import solve
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdjointFailed",
     "Backprop",
     "BacksolveAdjoint",
     "DiscreteAdjoint",

@@ -5,7 +5,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pyndereg.ivp import Backprop, DiscreteAdjoint, Gradient, ODEProblem, SaveAt, State
+from pyndereg.ivp import (
+    Backprop,
+    ContinuousAdjoint,
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    Gradient,
+    InterpolatingAdjoint,
+    ODEProblem,
+    SaveAt,
+    State,
+)
 from pyndereg.ivp.problem import Time
 from pyndereg.solve import solve
 
@@ -71,6 +81,32 @@ def odesolve_discrete_adjoint(
         f, y0, t0, t1, params, saveat, options: as in `odesolve_backprop`.
     """
     return _odesolve(f, y0, t0, t1, params, DiscreteAdjoint(checkpoints), saveat, options)
+
+
+def odesolve_continuous_adjoint(
+    f: Callable[..., Any],
+    y0: State,
+    t0: Time,
+    t1: Time,
+    params: Iterable[Tensor] = (),
+    *,
+    adjoint: ContinuousAdjoint | ForwardSensitivity = InterpolatingAdjoint(),  # noqa: B008 (a frozen value)
+    saveat: SaveAt | Sequence[float] | Tensor | None = None,
+    **options: Any,
+) -> ODEResult:
+    """Solve dy/dt = f(t, y), with the gradient of the differential equation itself.
+
+    The errors and stiffness estimates of the result are numbers: their gradient is that of a numerical solution.
+
+    Args:
+        adjoint: `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`, `GaussAdjoint(...)` or
+            `ForwardSensitivity()`.
+        f, y0, t0, t1, params, saveat, options: as in `odesolve_backprop`.
+    Raises:
+        AdjointFailed: in the backward pass, whose solve ended early.
+        SolveFailed, TypeError, ValueError: as `pyndereg.solve`.
+    """
+    return _odesolve(f, y0, t0, t1, params, adjoint, saveat, options)
 
 
 def _odesolve(

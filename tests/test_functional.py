@@ -4,7 +4,12 @@ import pytest
 import torch
 
 import pyndereg as nde
-from pyndereg.functional import ODEResult, odesolve_backprop, odesolve_discrete_adjoint
+from pyndereg.functional import (
+    ODEResult,
+    odesolve_backprop,
+    odesolve_continuous_adjoint,
+    odesolve_discrete_adjoint,
+)
 from tests.equations import FLOAT64, Oscillator, mixing
 
 FUNCTIONS = {
@@ -87,3 +92,20 @@ def test_fewer_checkpoints_cost_more_evaluations_in_the_backward_pass():
 def test_checkpoints_belong_to_the_adjoint_alone():
     with pytest.raises(TypeError, match="unknown option 'checkpoints'"):
         odesolve_backprop(Oscillator(), y0(), 0.0, 1.0, checkpoints=2)
+
+
+@pytest.mark.parametrize(
+    "adjoint", [None, nde.BacksolveAdjoint(rtol=1e-9), nde.GaussAdjoint(), nde.ForwardSensitivity()]
+)
+def test_a_continuous_adjoint_gives_the_gradients_of_solve_with_it(adjoint):
+    field, start = Oscillator(), y0()
+    chosen = {} if adjoint is None else {"adjoint": adjoint}
+    found = odesolve_continuous_adjoint(field, start, 0.0, 2.0, saveat=[0.25], rtol=1e-8, **chosen)
+    gradient = adjoint or nde.InterpolatingAdjoint()
+    solution = nde.solve(nde.ODEProblem(field, start, 0.0, 2.0), saveat=[0.25], rtol=1e-8, gradient=gradient)
+    assert torch.equal(found.scaled_error, solution.steps.scaled_error)
+    inputs = (start, *field.parameters())
+    pairs = zip(*(torch.autograd.grad(x.y1.sum() + x.y.sum(), inputs) for x in (found, solution)), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    with pytest.raises(RuntimeError, match="has no gradient"):
+        torch.autograd.grad(found.stiffness.sum(), start)

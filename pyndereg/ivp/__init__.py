@@ -1,6 +1,6 @@
 """The question and the answer, without numerics: problems, options, solutions, and how a solve can end."""
 
-from pyndereg.ivp.errors import SolveFailed
+from pyndereg.ivp.errors import AdjointFailed, SolveFailed
 from pyndereg.ivp.options import (
     Backprop,
     BacksolveAdjoint,
@@ -20,6 +20,7 @@ from pyndereg.ivp.state import State, StateLayout
 from pyndereg.ivp.status import Status
 
 __all__ = [
+    "AdjointFailed",
     "Backprop",
     "BacksolveAdjoint",
     "ContinuousAdjoint",

@@ -36,9 +36,9 @@ def solve(
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
             root mean square over the whole state, the batch included.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
-        gradient: how gradients flow: `DiscreteAdjoint(...)`, `Backprop()` (embedded engine), `InterpolatingAdjoint(...)`,
-            `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`, `GaussAdjoint(...)`, `ForwardSensitivity()`, or with
-            `engine="julia"` `pyndereg.julia.sensealg(name, ...)`. All but the first two leave `solution.steps` without.
+        gradient: how gradients flow: `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`; without a gradient
+            of `solution.steps` `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
+            `GaussAdjoint(...)`, `ForwardSensitivity()`, with `engine="julia"` `pyndereg.julia.sensealg(name, ...)`.
         engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq).
         regularizers: what `solution.penalties` holds, in this order: `regularizers.LocalError(...)`,
             `LocalStiffness(...)`, `TaylorDerivative(...)`, `KineticEnergy()`, `JacobianFrobenius(...)`.

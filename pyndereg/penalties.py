@@ -12,6 +12,9 @@ from pyndereg.ivp.sampling import Sample
 from pyndereg.regularizers import LocalRegularizer, Regularizer, RunningIntegral
 from pyndereg.regularizers.integrals import with_integrals, without_integrals
 
+# Of the fresh step of a local regularizer, as in the published code, which takes it whatever method solves.
+DEFAULT_METHOD = "tsit5"
+
 
 def solve_with_penalties(
     engine: Engine, problem: ODEProblem, options: SolveOptions, regularizers: Sequence[Regularizer]
@@ -74,9 +77,8 @@ def _local_penalty(
     t0, t1 = problem.interval
     # A time drawn from [t0, t1) may still round to t1, from where there is no step.
     t = sample.t if sample.t != t1 else math.nextafter(t1, t0)
-    rest = ODEProblem(problem.f, y, t, t1, problem.params)
-    if regularizer.method is not None:
-        options = replace(options, method=regularizer.method)
+    rest = replace(problem, y0=y, t0=t, t1=t1)
+    options = replace(options, method=regularizer.method or DEFAULT_METHOD)
     step = engine.fresh_step(rest, options, constant_start=regularizer.constant_start)
     if step.status is Status.NON_FINITE:
         raise ValueError(

@@ -23,7 +23,7 @@ class LocalRegularizer:
     Args:
         sampling: `"unbiased"`, a time uniform over the interval, or `"biased"`, the start of one of the accepted steps,
             each equally often; the published code leaves out the first one, and draws save times where there are any.
-        method: of the fresh step; `tsit5`, as in the published code, or None for the solve's own.
+        method: of the fresh step; `tsit5` by default, as in the published code.
         through_first_stage: differentiate the first stage, too: the derivative of the penalty at constant state. It is
             smaller by orders of magnitude, and wants a larger weight.
         through_state: let the gradient flow into the first stage and into the solution, too: the derivative of the
@@ -33,7 +33,7 @@ class LocalRegularizer:
     """
 
     sampling: str = "unbiased"
-    method: str | None = "tsit5"
+    method: str | None = None
     through_first_stage: bool = False
     through_state: bool = False
     generator: torch.Generator | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from pyndereg import plotting, results
-from pyndereg.experiments import demo, digits_ode
+from pyndereg.experiments import comparison, digits_ode
 from pyndereg.experiments.config import DigitsODEConfig
 from pyndereg.experiments.train import TrainingDiverged
 from pyndereg.ivp.errors import SolveFailed
@@ -23,12 +23,17 @@ USER_ERRORS = (
     ModuleNotFoundError,
     TrainingDiverged,
     SolveFailed,
+    comparison.RunsFailed,
     JuliaUnavailable,
     JuliaError,
 )
 EXIT_MISSING = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+DEMO_METHODS = ("none", "error", "stiffness")
+DEMO_FIGURE = "digits-ode.png"
+COMPARED_METHODS = ("none", "none+steer", "error", "stiffness", "local-unbiased", "local-biased", "taylor", "rnode")
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -53,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         print(f"pyndereg: {_sentence(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("pyndereg: interrupted; no record was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"pyndereg: {interrupt or 'interrupted; no record was written'}", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -66,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pyndereg {results.installed_versions()['pyndereg']}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=OneSentenceParser)
     _add_run(commands)
+    _add_compare(commands)
     _add_demo(commands)
     _add_plot(commands)
     _add_julia(commands)
@@ -86,27 +92,54 @@ def _add_run(commands: Any) -> None:
     digits.set_defaults(command=_run_digits)
 
 
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="train a grid of methods and seeds; print the papers' table",
+        description="Train every method with every seed, write one record per run, and print one table.",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        default=COMPARED_METHODS,
+        help="regularizers, each optionally with +steer (random end times), then optionally with @ and a gradient, "
+        f"such as local-unbiased@interpolating (default: {' '.join(COMPARED_METHODS)})",
+    )
+    _add_comparison(parser, but=("regularizer", "steer", "seed"))
+    parser.set_defaults(command=_compare)
+
+
 def _add_demo(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="train none, error and stiffness side by side; print a table, draw a figure",
         description="Train none, error and stiffness side by side, print one table and draw one figure.",
     )
+    _add_comparison(parser, but=("regularizer", "seed"))
+    parser.set_defaults(command=_demo)
+
+
+def _add_comparison(parser: argparse.ArgumentParser, *, but: Sequence[str]) -> None:
+    """What every command that trains several runs can be told."""
     parser.add_argument(
-        "--output-dir", type=Path, metavar="FOLDER", help="records and figure (default: the first free runs/demo-N)"
+        "--output-dir", type=Path, metavar="FOLDER", help="results (default: the first free runs/<command>-N)"
     )
-    add_settings(parser, but=("regularizer", "seed"))
+    add_settings(parser, but=but)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="runs trained at a time (default: %(default)s)"
     )
-    _add_overwrite(parser)
-    parser.set_defaults(command=_demo)
+    earlier = parser.add_mutually_exclusive_group()
+    _add_overwrite(earlier)
+    earlier.add_argument("--resume", action="store_true", help="keep the finished runs in the folder, train the others")
 
 
 def _add_plot(commands: Any) -> None:
     parser = commands.add_parser("plot", help="draw a figure from records")
-    parser.add_argument("records", type=Path, nargs="+", metavar="RECORD", help="records written by run or demo")
+    parser.add_argument(
+        "records", type=Path, nargs="+", metavar="RECORD", help="records written by run, compare or demo"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FIGURE", help=".png, .svg or .pdf")
     _add_overwrite(parser)
     parser.set_defaults(command=_plot)
@@ -121,7 +154,7 @@ def _add_julia(commands: Any) -> None:
     actions.add_parser("install", help=meaning, description=f"{meaning.capitalize()}.").set_defaults(command=_install)
 
 
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+def _add_overwrite(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
 
 
@@ -150,7 +183,9 @@ def add_setting(parser: argparse.ArgumentParser, setting: Field, annotation: Any
             option, type=float, nargs=2, metavar=("START", "STOP"), default=setting.default, help=meaning
         )
     elif get_args(annotation):
-        parser.add_argument(option, choices=get_args(annotation), default=setting.default, help=meaning)
+        # The configuration refuses other choices, and can say why.
+        choices = f"{{{','.join(get_args(annotation))}}}"
+        parser.add_argument(option, metavar=choices, default=setting.default, help=meaning)
     else:
         metavar = {int: "N", float: "X", str: "NAME"}[annotation]
         parser.add_argument(option, type=annotation, metavar=metavar, default=setting.default, help=meaning)
@@ -173,14 +208,39 @@ def _run_digits(chosen: argparse.Namespace) -> None:
     )
 
 
+def _compare(chosen: argparse.Namespace) -> None:
+    folder = _folder_of(chosen, "compare")
+    compared = _comparison(chosen, chosen.methods, folder)
+    print(f"{compared.table}\nrecords and table: {folder}")
+    compared.raise_failures()
+
+
 def _demo(chosen: argparse.Namespace) -> None:
-    folder = chosen.output_dir or first_free_folder(Path("runs"), "demo")
-    figure_path = folder / demo.FIGURE_NAME
-    plotting.check_figure_path(figure_path, overwrite=chosen.overwrite)
-    records = demo.compare(config_of(chosen), chosen.seeds, folder, workers=chosen.workers, overwrite=chosen.overwrite)
-    plotting.save(plotting.plot_comparison(records), figure_path, overwrite=chosen.overwrite)
-    print(demo.format_table(records))
-    print(f"figure: {figure_path}")
+    folder = _folder_of(chosen, "demo")
+    figure_path, overwrite = folder / DEMO_FIGURE, chosen.overwrite or chosen.resume
+    plotting.check_figure_path(figure_path, overwrite=overwrite)
+    compared = _comparison(chosen, DEMO_METHODS, folder)
+    plotting.save(plotting.plot_comparison(compared.records), figure_path, overwrite=overwrite)
+    print(f"{compared.table}\nfigure: {figure_path}")
+    compared.raise_failures()
+
+
+def _folder_of(chosen: argparse.Namespace, command: str) -> Path:
+    if chosen.resume and chosen.output_dir is None:
+        raise ValueError("--resume has no folder to go on in; name that of the earlier comparison with --output-dir")
+    return chosen.output_dir or first_free_folder(Path("runs"), command)
+
+
+def _comparison(chosen: argparse.Namespace, methods: Sequence[str], folder: Path) -> comparison.Comparison:
+    return comparison.compare(
+        config_of(chosen),
+        methods,
+        chosen.seeds,
+        folder,
+        workers=chosen.workers,
+        overwrite=chosen.overwrite,
+        resume=chosen.resume,
+    )
 
 
 def _plot(chosen: argparse.Namespace) -> None:

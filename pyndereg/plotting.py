@@ -39,7 +39,8 @@ class Look:
     marker: str
 
 
-REGULARIZERS = ("none", "error", "stiffness", "both")  # in the order of legends and looks
+# In the order of legends and looks.
+REGULARIZERS = ("none", "error", "stiffness", "both", "local-unbiased", "local-biased", "taylor", "rnode")
 # Colours that colour-blind readers can tell apart (Okabe and Ito), neighbours of different lightness.
 LOOKS = (
     Look("#000000", (), "o"),
@@ -48,6 +49,10 @@ LOOKS = (
     Look("#009e73", (6.0, 1.5, 1.0, 1.5), "D"),
     Look("#a3507e", (8.0, 2.0), "v"),
     Look("#b58900", (3.0, 1.0, 1.0, 1.0, 1.0, 1.0), "X"),
+    Look("#0072b2", (2.0, 2.0), "P"),
+    Look("#e07b91", (10.0, 1.5, 2.0, 1.5), "*"),
+    Look("#6b6b00", (5.0, 3.0), "<"),
+    Look("#7fc7af", (1.5, 0.8, 1.5, 2.5), ">"),
 )
 SHARED = Look("#777777", (), "o")  # for what all groups have in common
 STYLE: dict[Any, Any] = {
@@ -92,7 +97,7 @@ def plot_comparison(records: Sequence[RunRecord]) -> "Figure":
         _draw_steps(axes[1:], groups, looks)
         figure.align_ylabels(axes[:, 0])
         handles = [_line(label, looks[label], len(runs)) for label, runs in groups.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.2)
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), handlelength=3.2)
     return figure
 
 
@@ -136,7 +141,7 @@ def check_figure_path(path: Path, *, overwrite: bool = False) -> None:
 
 
 def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The runs of each kind under its label, such as "error" or "error + STEER", whatever the order of the records.
+    """The runs of each kind under its label, such as "error + STEER", whatever the order of the records.
 
     Raises:
         ValueError: no record, a seed twice, or runs of one kind that differ in length.
@@ -145,10 +150,7 @@ def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
         raise ValueError("there is no record to draw; name at least one")
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        label = (
-            f"{record.config.get('regularizer', record.experiment)}{' + STEER' if record.config.get('steer') else ''}"
-        )
-        groups.setdefault(label, []).append(record)
+        groups.setdefault(label_of(record), []).append(record)
     order = {name: place for place, name in enumerate(REGULARIZERS)}
     groups = dict(sorted(groups.items(), key=lambda group: (order.get(group[0], len(order)), group[0])))
     for label, runs in groups.items():
@@ -160,6 +162,14 @@ def group_by_label(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
             raise ValueError(f"the runs of {label!r} have {epochs} epochs; draw runs of one length together")
         groups[label] = sorted(runs, key=lambda run: run.seed)
     return groups
+
+
+def label_of(record: RunRecord) -> str:
+    """The kind of a run: its regularizer, STEER if end times are random, and the gradient if one was chosen."""
+    config = record.config
+    steer = " + STEER" if config.get("steer") else ""
+    gradient = config.get("gradient", "auto")
+    return f"{config.get('regularizer', record.experiment)}{steer}{'' if gradient == 'auto' else f' @ {gradient}'}"
 
 
 def _require_matplotlib() -> None:
@@ -244,7 +254,10 @@ def _draw_steps(axes: np.ndarray, groups: Mapping[str, Sequence[RunRecord]], loo
         for quantity, panel in zip(("dt", "scaled_error", "stiffness"), axes[:, column], strict=True):
             for label, trace in traces.items():
                 _draw_trace(panel, trace, quantity, looks.get(label, SHARED), label=f"{label}: {len(trace.t)} steps")
-        axes[0, column].legend(loc="lower center", handlelength=2.6, fontsize=8)
+        if len(traces) <= 3:
+            axes[0, column].legend(loc="lower center", handlelength=2.6, fontsize=8)
+        else:  # several columns, or they would cover the panel and its title
+            axes[0, column].legend(loc="lower center", handlelength=2.2, fontsize=6.5, ncols=2, columnspacing=1.0)
     for row, name in enumerate(("step length dt", "scaled error", "stiffness")):
         axes[row, 0].set_ylabel(name)
     every_trace = [trace for runs in groups.values() for trace in (runs[0].steps_before, runs[0].steps_after)]

@@ -90,6 +90,12 @@ def test_every_field_of_the_configuration_can_be_set(folder):
         "learning_rate": 0.01,
         "error_weight": (4.0, 2.0),
         "stiffness_weight": (0.4, 0.2),
+        "local_weight": (0.5, 0.3),
+        "local_gradient": "solution",
+        "taylor_order": 2,
+        "taylor_weight": (0.02, 0.01),
+        "kinetic_weight": (0.2, 0.1),
+        "jacobian_weight": (0.3, 0.2),
         "aggregates": "paper",
         "test_fraction": 0.3,
         "split_seed": 9,
@@ -134,16 +140,49 @@ def test_the_demo_prints_one_table_and_leaves_records_and_a_figure(capsys, folde
     assert cli.main(["demo", *QUICK, "--seeds", "0"]) == 0
     shown = capsys.readouterr()
     rows = [line.split()[0] for line in shown.out.splitlines() if line.strip()]
-    assert rows[0] == "regularizer"
+    assert rows[0] == "method"
     assert [row for row in rows if row in ("none", "error", "stiffness")] == ["none", "error", "stiffness"]
     assert sorted(path.name for path in (folder / "runs" / "demo-1").iterdir()) == [
+        "comparison.txt",
         "digits-ode-error-seed0.json",
+        "digits-ode-error-seed0.npz",
         "digits-ode-none-seed0.json",
+        "digits-ode-none-seed0.npz",
         "digits-ode-stiffness-seed0.json",
+        "digits-ode-stiffness-seed0.npz",
         "digits-ode.png",
     ]
     assert "runs/demo-1/digits-ode.png" in shown.out
     assert all(f"trained {name}, seed 0" in shown.err for name in ("none", "error", "stiffness"))
+
+
+def test_a_comparison_prints_the_table_that_it_leaves_with_a_record_per_run_and_goes_on_from_there(capsys, folder):
+    quick = [*QUICK, "--hidden", "4", "--seeds", "0", "--output-dir", "c"]
+    assert cli.main(["compare", "--methods", "none", "local-unbiased+steer@discrete", *quick]) == 0
+    shown = capsys.readouterr()
+    table = (folder / "c" / "comparison.txt").read_text()
+    assert shown.out == f"{table}records and table: c\n"
+    header, _, none, local, *_ = table.splitlines()
+    assert header.startswith("method ")
+    assert (none.split()[0], local.split()[0]) == ("none", "local-unbiased+steer@discrete")
+    names = ["digits-ode-local-unbiased-steer-discrete-seed0", "digits-ode-none-seed0"]
+    assert sorted(path.stem for path in (folder / "c").glob("*.json")) == names
+
+    assert cli.main(["compare", "--methods", "none", "error", *quick, "--resume"]) == 0
+    shown = capsys.readouterr()
+    assert "trained error, seed 0" in shown.err
+    assert "trained none" not in shown.err
+    assert [line.split()[0] for line in shown.out.splitlines()[2:4]] == ["none", "error"]
+
+
+def test_a_run_that_fails_is_told_in_one_sentence_after_the_table_of_the_others(capsys, folder):
+    arguments = ["compare", "--methods", "none", "stiffness", *QUICK, "--seeds", "0", "--output-dir", "c"]
+    assert cli.main([*arguments, "--stiffness-weight", "1.7e308", "1.7e308", "--aggregates", "paper"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[2].startswith("none ")
+    *_, last = shown.err.splitlines()
+    assert last.startswith("pyndereg: 1 of 2 runs failed: stiffness, seed 0: ")
+    assert [path.name for path in (folder / "c").glob("*.json")] == ["digits-ode-none-seed0.json"]
 
 
 def test_a_demo_without_a_folder_takes_the_first_that_is_free(folder):
@@ -160,7 +199,9 @@ def test_a_demo_without_a_folder_takes_the_first_that_is_free(folder):
         (["fly"], "invalid choice: 'fly'"),
         (["run"], "the following arguments are required: EXPERIMENT"),
         (["run", "digits-ode", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
-        (["run", "digits-ode", "--regularizer", "jacobian"], "invalid choice: 'jacobian'"),
+        (["run", "digits-ode", "--regularizer", "jacobian"], "regularizer is 'jacobian'; choose one of none, error"),
+        (["run", "digits-ode", "--gradient", "forward"], "is for up to about a hundred parameters"),
+        (["run", "digits-ode", "--regularizer", "error", "--gradient", "gauss"], "the gradient 'gauss' cannot see"),
         (["run", "digits-ode", "--epochs", "0"], "epochs is 0; pass at least 1"),
         (["run", "digits-ode", "--rtol", "-1"], "rtol is -1.0; pass a number above 0"),
         (["run", "digits-ode", "--error-weight", "30"], "argument --error-weight: expected 2 arguments"),
@@ -171,6 +212,11 @@ def test_a_demo_without_a_folder_takes_the_first_that_is_free(folder):
         (["demo", "--seeds", "1", "1"], "seeds are [1, 1]; pass at least one, each once"),
         (["demo", "--workers", "0"], "workers is 0; pass at least 1"),
         (["demo", "--epochs", "0"], "epochs is 0; pass at least 1"),
+        (["demo", "--resume"], "--resume has no folder to go on in"),
+        (["compare", "--methods", "magic"], "regularizer is 'magic'; choose one of none, error"),
+        (["compare", "--methods", "none", "none"], "methods are none, none; pass at least one, each once"),
+        (["compare", "--gradient", "gauss", "--methods", "none", "error"], "the gradient 'gauss' cannot see"),
+        (["compare", "--overwrite", "--resume"], "not allowed with argument"),
         (["plot", "none.json", "--output", "f.png"], "none.json does not exist; name a run record"),
         (["plot", "none.json", "--output", "f.jpg"], "suffix '.jpg'; choose one of .png, .svg, .pdf"),
         (["plot", "none.json"], "the following arguments are required: --output"),

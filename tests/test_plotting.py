@@ -87,8 +87,14 @@ def test_a_regularizer_looks_the_same_in_every_figure_and_no_two_look_alike():
     alone, together = plotting.choose_looks(["error"]), plotting.choose_looks(["none", "error", "error + STEER"])
     assert alone["error"] == together["error"]
     assert len(set(together.values())) == 3
-    labels = ["error", "none + STEER", "a", "b", "c", "stiffness"]
-    assert len(set(plotting.choose_looks(labels).values())) == len(labels)
+    labels = [*plotting.REGULARIZERS, "none + STEER", "error @ discrete"]
+    assert len(set(plotting.choose_looks(labels).values())) == len(labels) == len(plotting.LOOKS)
+
+
+def test_runs_with_another_gradient_are_a_kind_of_their_own():
+    plain = make_record("local-biased")
+    adjoint = replace(plain, config={**plain.config, "gradient": "gauss"})
+    assert list(plotting.group_by_label([adjoint, plain])) == ["local-biased", "local-biased @ gauss"]
 
 
 def test_a_last_step_that_the_end_cuts_to_almost_nothing_does_not_set_the_scale():
@@ -173,7 +179,7 @@ def test_another_suffix_is_refused_with_those_that_work(tmp_path):
         ([make_record(seed=1), make_record(seed=1)], r"seeds \[1, 1\]; draw each seed once"),
         ([make_record(seed=0), make_record(seed=1, nfe=(1.0,), accuracy=(2.0,))], r"\[1, 3\] epochs"),
         ([replace(make_record(), curves={"nfe": (1.0,)})], "seed 0 has no curve 'test_accuracy', only nfe"),
-        ([make_record(str(number)) for number in range(7)], "found 7 kinds of runs; plot at most 6"),
+        ([make_record(str(number)) for number in range(11)], "found 11 kinds of runs; plot at most 10"),
     ],
 )
 def test_records_that_make_no_figure_are_refused(records, sentence):

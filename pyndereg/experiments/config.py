@@ -6,13 +6,27 @@ from dataclasses import asdict, dataclass, fields
 from dataclasses import field as setting
 from typing import Any, Literal, get_args, get_type_hints
 
-Regularizer = Literal["none", "error", "stiffness", "both"]
+Regularizer = Literal["none", "error", "stiffness", "both", "local-unbiased", "local-biased", "taylor", "rnode"]
 Precision = Literal["float32", "float64"]
 Engine = Literal["embedded", "julia"]
 Field = Literal["auto", "native", "callback"]
-GradientName = Literal["auto", "discrete", "backprop"]
+GradientName = Literal[
+    "auto",
+    "discrete",
+    "backprop",
+    "interpolating",
+    "interpolating-checkpointing",
+    "backsolve",
+    "quadrature",
+    "gauss",
+]
 Optimizer = Literal["momentum", "adam"]
 Aggregates = Literal["code", "paper"]
+LocalGradient = Literal["published", "step", "solution"]
+
+# Made of the record of the solver's steps, which only the gradients through these steps differentiate.
+OF_THE_RECORD: tuple[Regularizer, ...] = ("error", "stiffness", "both")
+THROUGH_THE_STEPS: tuple[GradientName, ...] = ("auto", "discrete", "backprop")
 
 
 def _about(meaning: str, *, least: float | None = None, above: float | None = None) -> dict[str, Any]:
@@ -29,11 +43,16 @@ class DigitsODEConfig:
 
     Raises:
         TypeError: a value has the wrong type.
-        ValueError: a value is outside its bounds; the message names the field, the value and the bound.
+        ValueError: a value is outside its bounds, the message names the field, the value and the bound; or the gradient
+            is none of what the regularizer is made of.
     """
 
     regularizer: Regularizer = setting(
-        default="none", metadata=_about("which of the solver's estimates joins the loss")
+        default="none",
+        metadata=_about(
+            "what joins the loss: the solver's error or stiffness estimates, the error of one step at a random time or"
+            " of a random step, a Taylor derivative, or kinetic energy and Jacobian"
+        ),
     )
     steer: bool = setting(
         default=False, metadata=_about("sample the end time of every training solve from U(1 - b, 1 + b)")
@@ -63,11 +82,13 @@ class DigitsODEConfig:
         default="auto",
         metadata=_about("with the julia engine, whether the vector field is a Julia network or called back from Julia"),
     )
-    # All give the same gradient; where memory is no concern, keeping the graph is faster than replaying the steps,
-    # but only steps taken in PyTorch have one.
+    # The first three give the same gradient, the others that of the exact solution; where memory is no concern, keeping
+    # the graph is faster than replaying the steps, but only steps taken in PyTorch have one.
     gradient: GradientName = setting(
         default="auto",
-        metadata=_about("how gradients flow through the solver: auto is backprop in the embedded engine"),
+        metadata=_about(
+            "how gradients flow: auto is backprop in the embedded engine; those after backprop are continuous adjoints"
+        ),
     )
     optimizer: Optimizer = setting(default="momentum", metadata=_about("gradient descent with momentum 0.9, or Adam"))
     learning_rate: float = setting(default=0.1, metadata=_about("step size of the optimizer", above=0.0))
@@ -81,6 +102,37 @@ class DigitsODEConfig:
     stiffness_weight: tuple[float, float] = setting(
         default=(0.1, 0.1),
         metadata=_about("weight of the stiffness estimate at the start and the end of an exponential decay", above=0.0),
+    )
+    # One short step's error is far below what the solver's own steps allow themselves, and so must be weighed more. The
+    # 2023 paper's 2.5 to 1 belongs to the published gradient, which is some 1e7 times larger.
+    local_weight: tuple[float, float] = setting(
+        default=(2.5e6, 1e6),
+        metadata=_about("weight of the local step's error at the start and the end of an exponential decay", above=0.0),
+    )
+    # The published gradient does not vanish with the error. On these data, whatever its weight, it either leaves the
+    # cost as it is or keeps the vector field from learning, in float64, with either optimizer.
+    local_gradient: LocalGradient = setting(
+        default="step",
+        metadata=_about(
+            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
+            " the solution up to it"
+        ),
+    )
+    taylor_order: int = setting(default=3, metadata=_about("order of the Taylor derivative", least=1))
+    # The 0.00302 that [@pal2021opening] takes belongs to far more updates; here it spares less than a fifth of the
+    # evaluations.
+    taylor_weight: tuple[float, float] = setting(
+        default=(0.3, 0.3),
+        metadata=_about("weight of the Taylor derivative at the start and the end of an exponential decay", above=0.0),
+    )
+    # The 0.01 of [@finlay2020how] changes nothing here. More weight on the Jacobian costs accuracy and spares nothing.
+    kinetic_weight: tuple[float, float] = setting(
+        default=(0.3, 0.3),
+        metadata=_about("weight of the kinetic energy at the start and the end of an exponential decay", above=0.0),
+    )
+    jacobian_weight: tuple[float, float] = setting(
+        default=(0.01, 0.01),
+        metadata=_about("weight of the Jacobian's norm at the start and the end of an exponential decay", above=0.0),
     )
     # The paper prints sums over the steps; the weights that it states belong to what its code computes.
     aggregates: Aggregates = setting(
@@ -100,7 +152,17 @@ class DigitsODEConfig:
     device: str = setting(default="cpu", metadata=_about("where the tensors live, in torch's words"))
 
     def __post_init__(self) -> None:
+        if self.gradient == "forward":
+            raise ValueError(
+                "gradient is 'forward', which is for up to about a hundred parameters, and this network has more; "
+                f"choose one of {', '.join(get_args(GradientName))}"
+            )
         check_fields(self)
+        if self.regularizer in OF_THE_RECORD and self.gradient not in THROUGH_THE_STEPS:
+            raise ValueError(
+                f"regularizer is {self.regularizer!r}, which the gradient {self.gradient!r} cannot see, since it has "
+                f"none of the solver's steps; choose gradient {', '.join(THROUGH_THE_STEPS)}, or a local regularizer"
+            )
         if self.test_fraction >= 1:
             raise ValueError(f"test_fraction is {self.test_fraction}; pass a number above 0 and below 1")
 

@@ -1,4 +1,4 @@
-"""The training loop: task loss plus weighted penalties from the solver's record, measured once an epoch."""
+"""The training loop: task loss plus weighted penalties that the solves yield, measured once an epoch."""
 
 import contextlib
 import statistics
@@ -29,16 +29,16 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass(frozen=True)
 class PenaltyTerm:
-    """One of the solver's estimates as a part of the loss: weight(epoch) * estimate(steps).
+    """A part of the loss that the solve itself yields: weight(epoch) * value(solution).
 
     Args:
         name: what is penalized; names the curve of the weight.
-        estimate: steps of one solve -> scalar tensor, dimensionless.
+        value: solution of one training solve -> scalar tensor, dimensionless.
         weight: epoch, counted from 0 -> weight, dimensionless.
     """
 
     name: str
-    estimate: Callable[[StepRecord], Tensor]
+    value: Callable[[Solution], Tensor]
     weight: Callable[[int], float]
 
 
@@ -197,7 +197,7 @@ def train_epoch(
         started = time.perf_counter()
         logits, solution = model(batch)
         loss = functional.cross_entropy(logits, labels)
-        penalty = weighted_penalty(solution.steps, terms, epoch).to(loss.device)
+        penalty = weighted_penalty(solution, terms, epoch).to(loss.device)
         if not torch.isfinite(loss + penalty):
             raise TrainingDiverged(
                 f"training diverged in epoch {epoch + 1}: the loss is {loss.item():g} and the penalty "
@@ -213,11 +213,12 @@ def train_epoch(
     return EpochSummary(loss_sum / count, 100.0 * correct / count, penalty_sum / count, seconds)
 
 
-def weighted_penalty(steps: StepRecord, terms: Sequence[PenaltyTerm], epoch: int) -> Tensor:
-    """Sum over the terms of weight(epoch) * estimate(steps). Shape (), dimensionless; zero where there are no terms."""
+def weighted_penalty(solution: Solution, terms: Sequence[PenaltyTerm], epoch: int) -> Tensor:
+    """Sum over the terms of weight(epoch) * value(solution). Shape (), dimensionless; zero where there are no terms."""
+    steps = solution.steps
     total = torch.zeros((), dtype=steps.scaled_error.dtype, device=steps.scaled_error.device)
     for term in terms:
-        total = total + term.weight(epoch) * term.estimate(steps)
+        total = total + term.weight(epoch) * term.value(solution)
     return total
 
 

@@ -2,17 +2,31 @@
 
 import json
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
-from pyndereg.experiments.config import DigitsODEConfig, json_values
+from pyndereg.experiments.config import DigitsODEConfig, GradientName, json_values
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"regularizer": "jacobian"}, "regularizer is 'jacobian'; choose one of none, error, stiffness, both"),
-        ({"gradient": "adjoint"}, "gradient is 'adjoint'; choose one of auto, discrete, backprop"),
+        (
+            {"regularizer": "jacobian"},
+            "regularizer is 'jacobian'; choose one of none, error, stiffness, both, local-unbiased, local-biased, "
+            "taylor, rnode",
+        ),
+        (
+            {"gradient": "adjoint"},
+            "gradient is 'adjoint'; choose one of auto, discrete, backprop, interpolating, "
+            "interpolating-checkpointing, backsolve, quadrature, gauss",
+        ),
+        (
+            {"gradient": "forward"},
+            "gradient is 'forward', which is for up to about a hundred parameters, and this network has more; choose "
+            "one of auto, .*, gauss",
+        ),
         ({"epochs": 0}, "epochs is 0; pass at least 1"),
         ({"seed": -1}, "seed is -1; pass at least 0"),
         ({"rtol": 0.0}, "rtol is 0.0; pass a number above 0"),
@@ -25,6 +39,23 @@ from pyndereg.experiments.config import DigitsODEConfig, json_values
 def test_a_value_outside_its_bounds_is_refused_in_one_sentence(values, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         DigitsODEConfig(**values)
+
+
+@pytest.mark.parametrize("gradient", ["interpolating", "interpolating-checkpointing", "backsolve", "gauss"])
+@pytest.mark.parametrize("regularizer", ["error", "stiffness", "both"])
+def test_what_is_made_of_the_steps_is_refused_with_a_gradient_that_has_none_of_them(regularizer, gradient):
+    sentence = (
+        f"^regularizer is '{regularizer}', which the gradient '{gradient}' cannot see, since it has none of the "
+        "solver's steps; choose gradient auto, discrete, backprop, or a local regularizer$"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        DigitsODEConfig(regularizer=regularizer, gradient=gradient)
+
+
+@pytest.mark.parametrize("regularizer", ["none", "local-unbiased", "local-biased", "taylor", "rnode"])
+def test_every_other_regularizer_goes_with_every_gradient(regularizer):
+    for gradient in get_args(GradientName):
+        assert DigitsODEConfig(regularizer=regularizer, gradient=gradient).gradient == gradient
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The training loop: what is added to the loss, what is measured, and what stays as it was."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from pyndereg.experiments.train import (
     train_epoch,
     weighted_penalty,
 )
-from pyndereg.ivp import StepRecord
+from pyndereg.ivp import Solution, Statistics, Status, StepRecord
 from pyndereg.regularizers import Constant, Exponential, error_estimate, stiffness_estimate
 
 STEPS = StepRecord(
@@ -32,8 +33,18 @@ STEPS = StepRecord(
     scaled_error=torch.tensor([0.4, 0.2]),
     stiffness=torch.tensor([3.0, 1.0]),
 )
-ERROR = PenaltyTerm("error", error_estimate, Exponential(100.0, 1.0, steps=2))
-STIFFNESS = PenaltyTerm("stiffness", stiffness_estimate, Constant(0.5))
+ERROR = PenaltyTerm("error", lambda solution: error_estimate(solution.steps), Exponential(100.0, 1.0, steps=2))
+STIFFNESS = PenaltyTerm("stiffness", lambda solution: stiffness_estimate(solution.steps), Constant(0.5))
+SOLUTION = Solution(
+    t=torch.ones(1),
+    y=torch.zeros(1, 1),
+    y1=torch.zeros(1),
+    steps=STEPS,
+    stats=Statistics(nfe=14, accepted=2, rejected=0),
+    status=Status.SUCCESS,
+    t_reached=1.0,
+    interpolate=lambda t: t,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +64,16 @@ def make_optimizer(model, learning_rate=0.1):
 def test_the_penalty_is_the_sum_of_weight_times_estimate():
     error, stiffness = 0.4 * 0.25 + 0.2 * 0.75, 3.0 * 0.25 + 1.0 * 0.75
     for epoch, weight in enumerate((100.0, 10.0, 1.0)):
-        penalty = weighted_penalty(STEPS, [ERROR, STIFFNESS], epoch)
+        penalty = weighted_penalty(SOLUTION, [ERROR, STIFFNESS], epoch)
         assert penalty.item() == pytest.approx(weight * error + 0.5 * stiffness, rel=1e-6)
 
 
 def test_without_terms_the_penalty_is_zero():
-    assert weighted_penalty(STEPS, [], 0) == 0.0
+    assert weighted_penalty(SOLUTION, [], 0) == 0.0
 
 
 def test_one_update_follows_the_gradient_of_cross_entropy_plus_penalty(images):
-    term = PenaltyTerm("error", error_estimate, Constant(50.0))
+    term = replace(ERROR, weight=Constant(50.0))
     trained, by_hand = make_model(), make_model()
     count = len(images.train_labels)
     train_epoch(trained, make_optimizer(trained), images, batch_size=count, terms=[term], epoch=0)
@@ -152,7 +163,7 @@ def test_where_no_terminal_is_only_announcements_are_shown(capsys):
 
 def test_an_infinite_penalty_stops_training_before_it_reaches_the_weights(images):
     model = make_model()
-    term = PenaltyTerm("error", error_estimate, lambda epoch: math.inf)
+    term = replace(ERROR, weight=lambda epoch: math.inf)
     with pytest.raises(TrainingDiverged, match=r"training diverged in epoch 3: the loss is .* and the penalty inf"):
         train_epoch(model, make_optimizer(model), images, batch_size=900, terms=[term], epoch=2)
     for value, initial in zip(model.parameters(), make_model().parameters(), strict=True):

@@ -1,0 +1,75 @@
+"""What each choice of regularizer asks of a training solve, and what it adds to the loss."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.train import PenaltyTerm
+from pyndereg.ivp.solution import Solution
+from pyndereg.regularizers import (
+    Exponential,
+    JacobianFrobenius,
+    KineticEnergy,
+    LocalError,
+    Regularizer,
+    TaylorDerivative,
+    error_estimate,
+    stiffness_estimate,
+)
+
+# The two readings of the global regularizers: what the code of [@pal2021opening] computes, which counts an initial
+# value before the first step and divides stiffness by the real stability interval of tsit5, and what the paper prints.
+ERROR_ESTIMATES = {"code": partial(error_estimate, aggregate="mean", count_start=True), "paper": error_estimate}
+STIFFNESS_ESTIMATES = {
+    "code": partial(stiffness_estimate, aggregate="max", weight_by_dt=False, count_start=True, stability_size=3.5068),
+    "paper": stiffness_estimate,
+}
+
+
+def solve_regularizers(config: DigitsODEConfig) -> dict[str, Regularizer]:
+    """What the training solves are asked for, in the order of their penalties, under the names of the weights.
+
+    Empty for "none", and for what is computed from the record of the steps.
+    Source: [@pal2023locally], [@kelly2020learning] and [@finlay2020how].
+    """
+    if config.regularizer in ("local-unbiased", "local-biased"):
+        local = LocalError(
+            sampling=config.regularizer.removeprefix("local-"),
+            through_first_stage=config.local_gradient == "step",
+            through_state=config.local_gradient == "solution",
+        )
+        return {"local": local}
+    if config.regularizer == "taylor":
+        return {"taylor": TaylorDerivative(order=config.taylor_order)}
+    if config.regularizer == "rnode":
+        return {"kinetic": KineticEnergy(), "jacobian": JacobianFrobenius()}
+    return {}
+
+
+def penalty_terms(config: DigitsODEConfig) -> tuple[PenaltyTerm, ...]:
+    """The terms that the configured regularizer adds to the loss; none for "none".
+
+    The term of each name has the configuration's weight of that name, which decays exponentially from epoch to epoch.
+    Source: [@pal2021opening] for "error", "stiffness" and "both"; else as `solve_regularizers`.
+    """
+    values: dict[str, Callable[[Solution], Tensor]] = {
+        name: partial(_penalty, place=place) for place, name in enumerate(solve_regularizers(config))
+    }
+    if config.regularizer in ("error", "both"):
+        values["error"] = partial(_of_the_steps, estimate=ERROR_ESTIMATES[config.aggregates])
+    if config.regularizer in ("stiffness", "both"):
+        values["stiffness"] = partial(_of_the_steps, estimate=STIFFNESS_ESTIMATES[config.aggregates])
+    return tuple(
+        PenaltyTerm(name, value, Exponential(*getattr(config, f"{name}_weight"), steps=config.epochs))
+        for name, value in values.items()
+    )
+
+
+def _penalty(solution: Solution, *, place: int) -> Tensor:
+    return solution.penalties[place]
+
+
+def _of_the_steps(solution: Solution, *, estimate: Callable[..., Tensor]) -> Tensor:
+    return estimate(solution.steps)

@@ -29,6 +29,7 @@ ROOMS = (
     "fields",
     "regularizers",
     "ivp",
+    "noise",
 )
 ROOMS_THAT_RUN_A_SOLVER = {
     "experiments",

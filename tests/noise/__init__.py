@@ -1,0 +1,1 @@
+"""Brownian paths: their law, and that every answer belongs to one path."""

@@ -15,6 +15,7 @@ from pyndereg.ivp import (
     ODEProblem,
     QuadratureAdjoint,
     SaveAt,
+    SDEProblem,
     Solution,
     SolveFailed,
     Statistics,
@@ -22,7 +23,8 @@ from pyndereg.ivp import (
     StepRecord,
     julia,
 )
-from pyndereg.models import EndTimeSampling, NeuralODE
+from pyndereg.models import EndTimeSampling, NeuralODE, NeuralSDE
+from pyndereg.noise import BrownianPath, FixedPath
 from pyndereg.solve import solve
 
 __version__ = "0.1.0"
@@ -31,14 +33,18 @@ __all__ = [
     "AdjointFailed",
     "Backprop",
     "BacksolveAdjoint",
+    "BrownianPath",
     "DiscreteAdjoint",
     "EndTimeSampling",
+    "FixedPath",
     "ForwardSensitivity",
     "GaussAdjoint",
     "InterpolatingAdjoint",
     "NeuralODE",
+    "NeuralSDE",
     "ODEProblem",
     "QuadratureAdjoint",
+    "SDEProblem",
     "SaveAt",
     "Solution",
     "SolveFailed",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from pyndereg.engines import Engine
-from pyndereg.ivp import ODEProblem, Solution, SolveOptions, Status
+from pyndereg.ivp import Problem, SDEProblem, Solution, SolveOptions, Status
 from pyndereg.ivp.sampling import Sample
 from pyndereg.regularizers import LocalRegularizer, Regularizer, RunningIntegral
 from pyndereg.regularizers.integrals import with_integrals, without_integrals
@@ -17,7 +17,7 @@ DEFAULT_METHOD = "tsit5"
 
 
 def solve_with_penalties(
-    engine: Engine, problem: ODEProblem, options: SolveOptions, regularizers: Sequence[Regularizer]
+    engine: Engine, problem: Problem, options: SolveOptions, regularizers: Sequence[Regularizer]
 ) -> Solution:
     """The solution of a problem, and the values of regularizers as its `penalties`.
 
@@ -47,6 +47,9 @@ def solve_with_penalties(
     integrals = [regularizer for regularizer in regularizers if isinstance(regularizer, RunningIntegral)]
     samplers = [one.sampler(*problem.interval) for one in regularizers if isinstance(one, LocalRegularizer)]
     if integrals:
+        if isinstance(problem, SDEProblem):
+            names = ", ".join(type(integral).__name__ for integral in integrals)
+            raise ValueError(f"regularizers holds {names}, which stochastic solves do not have; pass local ones")
         solution = engine.solve(*with_integrals(problem, options, integrals), samplers)
         solution, values = without_integrals(solution, problem, len(integrals))
     else:
@@ -68,7 +71,7 @@ def solve_with_penalties(
 
 
 def _local_penalty(
-    engine: Engine, problem: ODEProblem, options: SolveOptions, regularizer: LocalRegularizer, sample: Sample
+    engine: Engine, problem: Problem, options: SolveOptions, regularizer: LocalRegularizer, sample: Sample
 ) -> tuple[Tensor, int]:
     """The penalty of one fresh step, and the evaluations that it took."""
     y = sample.y
@@ -77,8 +80,12 @@ def _local_penalty(
     t0, t1 = problem.interval
     # A time drawn from [t0, t1) may still round to t1, from where there is no step.
     t = sample.t if sample.t != t1 else math.nextafter(t1, t0)
-    rest = replace(problem, y0=y, t0=t, t1=t1)
-    options = replace(options, method=regularizer.method or DEFAULT_METHOD)
+    if isinstance(problem, SDEProblem):
+        rest: Problem = replace(problem, y0=y, t0=t, t1=t1, brownian=None)
+        usual = options.method
+    else:
+        rest, usual = replace(problem, y0=y, t0=t, t1=t1), DEFAULT_METHOD
+    options = replace(options, method=regularizer.method or usual)
     step = engine.fresh_step(rest, options, constant_start=regularizer.constant_start)
     if step.status is Status.NON_FINITE:
         raise ValueError(

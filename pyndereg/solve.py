@@ -8,18 +8,30 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.engines import get_engine
-from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, SolveFailed, SolveOptions
+from pyndereg.ivp import (
+    DiscreteAdjoint,
+    Gradient,
+    Problem,
+    SaveAt,
+    SDEProblem,
+    Solution,
+    SolveFailed,
+    SolveOptions,
+)
 from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.penalties import solve_with_penalties
 from pyndereg.regularizers import Regularizer
 
+# That of StochasticDiffEq: the steps of its methods shorten in proportion to the tolerance.
+STOCHASTIC_TOLERANCE = 1e-2
+
 
 def solve(
-    problem: ODEProblem,
-    method: str | JuliaMethod = "tsit5",
+    problem: Problem,
+    method: str | JuliaMethod | None = None,
     *,
-    rtol: float = 1e-6,
-    atol: float = 1e-6,
+    rtol: float | None = None,
+    atol: float | None = None,
     saveat: SaveAt | Sequence[float] | Tensor | None = None,
     gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
     engine: str = "embedded",
@@ -31,10 +43,13 @@ def solve(
 
     Args:
         problem: the question.
-        method: `tsit5`, `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`, `heun`, `rk4` (fixed step);
-            with `engine="julia"` also any algorithm of OrdinaryDiffEq, as `pyndereg.julia.method(name, ...)`.
+        method: of an `ODEProblem` `tsit5` (default), `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`,
+            `heun`, `rk4` (fixed step); with `engine="julia"` also any algorithm of OrdinaryDiffEq, as
+            `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri` (default), `sosri2`, `sriw1`, with additive
+            noise `sosra` (default), `sra1` (adaptive); `em`, `milstein`, `heun` (fixed step; `heun` is the default of
+            Stratonovich equations).
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
-            root mean square over the whole state, the batch included.
+            root mean square over the whole state, the batch included; by default 1e-6, of an `SDEProblem` 1e-2.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
         gradient: how gradients flow: `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`; without a gradient
             of `solution.steps` `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
@@ -70,12 +85,15 @@ def solve(
             hint = f"did you mean {close[0]!r}? " if close else ""
             known = ", ".join((*names, "engine", "regularizers", "raise_on_failure"))
             raise TypeError(f"unknown option {name!r}; {hint}choose from {known}")
-    if not isinstance(problem, ODEProblem):
-        raise TypeError(f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1)")
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1) or SDEProblem(f, g, y0, t0, t1)"
+        )
+    tolerance = STOCHASTIC_TOLERANCE if isinstance(problem, SDEProblem) else SolveOptions.rtol
     checked = SolveOptions(
-        method=method,
-        rtol=rtol,
-        atol=atol,
+        method=default_method(problem) if method is None else method,
+        rtol=tolerance if rtol is None else rtol,
+        atol=tolerance if atol is None else atol,
         saveat=saveat if isinstance(saveat, SaveAt) else SaveAt(times=saveat),
         gradient=gradient,
         **options,
@@ -84,3 +102,14 @@ def solve(
     if raise_on_failure and not solution.status.succeeded:
         raise SolveFailed(solution.status, solution)
     return solution
+
+
+def default_method(problem: Problem) -> str:
+    """The method that a problem is solved with unless one is named."""
+    if not isinstance(problem, SDEProblem):
+        return "tsit5"
+    if problem.noise == "additive":
+        return "sosra"
+    if problem.interpretation == "stratonovich":
+        return "heun"
+    return "em" if problem.noise == "general" else "sosri"

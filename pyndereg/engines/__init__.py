@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pyndereg.engines.embedded import EmbeddedEngine
-from pyndereg.ivp import ODEProblem, Solution, SolveOptions
+from pyndereg.ivp import Problem, Solution, SolveOptions
 from pyndereg.ivp.sampling import Sampler
 
 
@@ -19,7 +19,7 @@ class Engine(Protocol):
     name: str
     takes_regularizers: bool
 
-    def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
+    def solve(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem, with its record of steps, differentiable as the options say.
 
         Args:
@@ -27,11 +27,12 @@ class Engine(Protocol):
         """
         ...
 
-    def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
+    def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:
         """The first step of a solve of the problem, of automatic length, whatever its error is.
 
         Args:
-            constant_start: the first stage is a constant of the gradient.
+            constant_start: the first stage is a constant of the gradient; not of a stochastic problem, whose first
+                stages are differentiated.
         Returns:
             A solution of one accepted step, differentiable together with its record.
         """

@@ -15,9 +15,12 @@ from pyndereg.ivp.options import (
     SolveOptions,
 )
 from pyndereg.ivp.problem import ODEProblem
+from pyndereg.ivp.sde import SDEProblem
 from pyndereg.ivp.solution import Solution, Statistics, StepRecord
 from pyndereg.ivp.state import State, StateLayout
 from pyndereg.ivp.status import Status
+
+Problem = ODEProblem | SDEProblem
 
 __all__ = [
     "AdjointFailed",
@@ -30,7 +33,9 @@ __all__ = [
     "Gradient",
     "InterpolatingAdjoint",
     "ODEProblem",
+    "Problem",
     "QuadratureAdjoint",
+    "SDEProblem",
     "SaveAt",
     "Solution",
     "SolveFailed",

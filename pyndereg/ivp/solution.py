@@ -40,7 +40,8 @@ class Statistics:
     Attributes:
         nfe: evaluations of f, those of rejected steps, of the first step's search and of interpolants included; the
             backward pass is not.
-        local_nfe: how many of these belong to the fresh steps of local regularizers.
+        diffusion_nfe: evaluations of a stochastic problem's g, likewise.
+        local_nfe: how many of the former belong to the fresh steps of local regularizers.
         accepted, rejected: attempted steps by their outcome.
     """
 
@@ -48,6 +49,7 @@ class Statistics:
     accepted: int
     rejected: int
     local_nfe: int = 0
+    diffusion_nfe: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,6 @@
 
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.models.neural_ode import NeuralODE
+from pyndereg.models.neural_sde import NeuralSDE
 
-__all__ = ["EndTimeSampling", "NeuralODE"]
+__all__ = ["EndTimeSampling", "NeuralODE", "NeuralSDE"]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyndereg.ivp import ODEProblem, State
+from pyndereg.ivp import ODEProblem, SDEProblem, State
 
 
 class Field:
@@ -16,7 +16,10 @@ class Field:
         evaluations: how often f was called.
     """
 
-    def __init__(self, problem: ODEProblem) -> None:
+    name = "f"
+    meaning = "dy/dt"
+
+    def __init__(self, problem: ODEProblem | SDEProblem) -> None:
         self._f: Callable[..., Any] = problem.f
         self._layout = problem.layout
         self._shape = self._layout.solver_shape
@@ -47,7 +50,8 @@ class Field:
     def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):
             found = f"a tuple of {len(slope)}" if isinstance(slope, tuple) else f"a {type(slope).__name__}"
-            raise TypeError(f"f returned {found}; return a tuple of {len(self._layout.shapes)} tensors, as in y0")
+            expected = f"a tuple of {len(self._layout.shapes)} tensors, as in y0"
+            raise TypeError(f"{self.name} returned {found}; return {expected}")
         for part, shape in zip(slope, self._layout.shapes, strict=True):
             wrong = not isinstance(part, Tensor) or part.shape != shape or part.dtype != self._layout.dtype
             if wrong or part.device != self._layout.device:
@@ -55,9 +59,33 @@ class Field:
         return slope
 
     def _refuse(self, slope: Any, shape: torch.Size) -> None:
-        expected = f"shape {tuple(shape)}, {self._layout.dtype} on {self._layout.device}, as y0 has"
+        expected = f"shape {tuple(shape)}, {self._layout.dtype} on {self._layout.device}, {self._reason}"
         if not isinstance(slope, Tensor):
-            raise TypeError(f"f returned a {type(slope).__name__}; return dy/dt as a tensor of {expected}")
+            raise TypeError(
+                f"{self.name} returned a {type(slope).__name__}; return {self.meaning} as a tensor of {expected}"
+            )
         raise ValueError(
-            f"f returned shape {tuple(slope.shape)}, {slope.dtype} on {slope.device}; return dy/dt with {expected}"
+            f"{self.name} returned shape {tuple(slope.shape)}, {slope.dtype} on {slope.device}; return {self.meaning} "
+            f"with {expected}"
         )
+
+    @property
+    def _reason(self) -> str:
+        return "as y0 has"
+
+
+class DiffusionField(Field):
+    """g(t, y) on states in the solver's shape, in the shape that the noise asks for."""
+
+    name = "g"
+    meaning = "the diffusion"
+
+    def __init__(self, problem: SDEProblem) -> None:
+        super().__init__(problem)
+        self._f, self._noise = problem.g, problem.noise
+        if problem.noise == "general":
+            self._shape = torch.Size((*self._shape, problem.noise_shape[-1]))
+
+    @property
+    def _reason(self) -> str:
+        return f"for noise={self._noise!r}"

@@ -56,6 +56,7 @@ def march(
     t1: float,
     dt: float,
     max_steps: int,
+    snap: Callable[[float, float], float] | None = None,
 ) -> March[StepT]:
     """Step from t0 to t1.
 
@@ -68,6 +69,7 @@ def march(
         t0, t1: ends of the interval, in the problem's time units.
         dt: length of the first step, > 0; NaN if f is not finite at t0.
         max_steps: limit on attempted steps.
+        snap: where a step from t of signed length dt shall end instead, (t, dt) -> a time near t + dt; None: there.
     Returns:
         The record; a status other than SUCCESS if it stopped before t1.
     """
@@ -83,6 +85,9 @@ def march(
         result.proposed = dt
         is_last = dt + END_TOLERANCE * math.ulp(max(abs(t), abs(t1))) >= distance
         dt = min(dt, distance)
+        if snap is not None and not is_last:
+            dt = abs(snap(t, direction * dt) - t)
+            is_last = dt >= distance
         step = attempt(t, direction * dt)
         error = step.scaled_error.item() if controller.adaptive and step.scaled_error is not None else math.nan
         if controller.accepts(error):

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pyndereg.engines.embedded.dense import dense_output
 from pyndereg.engines.embedded.forward import step_control
 from pyndereg.engines.embedded.run import Run, run
+from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic
 from pyndereg.ivp import (
     Backprop,
     ODEProblem,
+    Problem,
     SaveAt,
+    SDEProblem,
     Solution,
     SolveOptions,
     Statistics,
@@ -29,15 +32,19 @@ class EmbeddedEngine:
     name = "embedded"
     takes_regularizers = True
 
-    def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
+    def solve(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
         _refuse_what_only_julia_has(problem, options)
+        if isinstance(problem, SDEProblem):
+            return solve_stochastic(problem, options, samplers)
         tableau = get_tableau(str(options.method))
         made = run(problem, options, tableau, problem.interval[1], step_control(options, tableau), samplers=samplers)
         return _solution(problem, options, tableau, made)
 
-    def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
+    def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:
         """The first step of a solve, of automatic length, whatever its error is; see `Engine`."""
+        if isinstance(problem, SDEProblem):
+            return fresh_stochastic_step(problem, options)
         tableau = get_tableau(str(options.method))
         one = replace(options, dt=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
         any_length = FixedStep(math.inf)
@@ -62,7 +69,7 @@ def _solution(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made
     )
 
 
-def _refuse_what_only_julia_has(problem: ODEProblem, options: SolveOptions) -> None:
+def _refuse_what_only_julia_has(problem: Problem, options: SolveOptions) -> None:
     found = None
     if isinstance(problem.f, JuliaFunction):
         found = f"f is the Julia function {problem.f.name}"

@@ -14,7 +14,8 @@ from pyndereg.ivp import (
     Backprop,
     ContinuousAdjoint,
     DiscreteAdjoint,
-    ODEProblem,
+    Problem,
+    SDEProblem,
     Solution,
     SolveOptions,
     StateLayout,
@@ -44,9 +45,11 @@ class JuliaEngine:
     name = "julia"
     takes_regularizers = False
 
-    def solve(self, problem: ODEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
+    def solve(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
         assert not samplers
+        if isinstance(problem, SDEProblem):
+            raise ValueError("problem is an SDEProblem, which the julia engine does not take; pass engine='embedded'")
         method = _checked_method(options)
         layout = problem.layout
         _check(layout, options)
@@ -112,7 +115,7 @@ class JuliaEngine:
             interpolate=JuliaDense(problem, run),
         )
 
-    def fresh_step(self, problem: ODEProblem, options: SolveOptions, *, constant_start: bool) -> Solution:
+    def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:
         """Never asked: see `takes_regularizers`."""
         raise AssertionError("the julia engine takes no fresh steps")
 

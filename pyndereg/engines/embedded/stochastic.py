@@ -1,0 +1,269 @@
+"""One stochastic solve by the embedded engine: from a problem and options to tensors that carry gradients."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp import (
+    Backprop,
+    DiscreteAdjoint,
+    SaveAt,
+    SDEProblem,
+    Solution,
+    SolveOptions,
+    State,
+    Statistics,
+    Status,
+    StepRecord,
+)
+from pyndereg.ivp.sampling import Sample, Sampler
+from pyndereg.ivp.sde import BrownianMotion
+from pyndereg.noise import BrownianPath
+from pyndereg.noise.brownian import MOST_CELLS
+from pyndereg.solver.control import Controller, FixedStep, Schedule
+from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.interpolation import check_inside
+from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
+from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
+from pyndereg.solver.stochastic.control import controller, first_step_sde
+from pyndereg.solver.stochastic.integration import (
+    Increments,
+    StochasticRecorder,
+    StochasticTrajectory,
+    TakenStep,
+    integrate,
+)
+from pyndereg.solver.stochastic.methods import StochasticMethod, get_method
+from pyndereg.solver.stochastic.step import scaled_error
+
+# Of the path of an adaptive solve.
+CELLS = 256
+
+
+def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
+    """The solution of a stochastic problem on one path; see `pyndereg.solve`."""
+    _check(problem, options)
+    method = get_method(str(options.method), problem.noise, problem.interpretation)
+    control = _control(options, method)
+    return _solution(_Run(problem, options, method, control, problem.t1, _path(problem, control)), samplers)
+
+
+def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:
+    """The first step of a solve, of automatic length and along a path of its own, whatever its error is."""
+    method = get_method(str(options.method), problem.noise, problem.interpretation)
+    one = replace(options, dt=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
+    path = _IndependentIncrements(problem)
+    return _solution(_Run(problem, one, method, FixedStep(math.inf), problem.t1, path), ())
+
+
+def _check(problem: SDEProblem, options: SolveOptions) -> None:
+    if not isinstance(options.gradient, Backprop | DiscreteAdjoint):
+        raise ValueError(
+            f"gradient is {type(options.gradient).__name__}, which stochastic solves do not have; pass "
+            "DiscreteAdjoint() or Backprop()"
+        )
+    if options.uncontrolled:
+        raise ValueError(f"uncontrolled is {options.uncontrolled}, which stochastic solves do not have; pass 0")
+
+
+def _control(options: SolveOptions, method: StochasticMethod) -> Controller:
+    if method.has_error_estimate and options.adaptive:
+        return controller(method)
+    if options.dt is None:
+        reason = "was asked for with adaptive=False" if method.has_error_estimate else "has no error estimate"
+        raise ValueError(f"method {method.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
+    return FixedStep(float(options.dt))
+
+
+def _path(problem: SDEProblem, control: Controller) -> BrownianMotion:
+    """The problem's path, or a new one; where steps have one length, with a cell for each of them."""
+    if problem.brownian is not None:
+        return problem.brownian
+    layout, t1, cells = problem.layout, problem.t1, CELLS
+    if isinstance(control, FixedStep):
+        steps = math.ceil((t1 - problem.t0) / control.dt * (1.0 - 1e-12))
+        if steps <= MOST_CELLS:
+            t1, cells = max(t1, problem.t0 + steps * control.dt), steps
+    return BrownianPath(
+        problem.t0, t1, problem.noise_shape, seed=problem.seed, cells=cells, dtype=layout.dtype, device=layout.device
+    )
+
+
+class _IndependentIncrements:
+    """Increments for one step that no other step shares."""
+
+    def __init__(self, problem: SDEProblem) -> None:
+        self._shape, self._like = problem.noise_shape, problem.layout
+
+    def increments(self, s: float, t: float) -> tuple[Tensor, Tensor]:
+        """Drawn from torch's generator."""
+        drawn = torch.randn(2, *self._shape, dtype=self._like.dtype) * math.sqrt(abs(t - s))
+        dW, dZ = drawn.to(self._like.device).unbind()
+        return dW, dZ
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A stochastic problem, how its steps are taken, and the path that they are taken along.
+
+    Attributes:
+        problem, options, method: the question, the choices, the method.
+        control: step-size control.
+        t1: where to stop, in the problem's time units.
+        path: of the Brownian motion.
+    """
+
+    problem: SDEProblem
+    options: SolveOptions
+    method: StochasticMethod
+    control: Controller
+    t1: float
+    path: BrownianMotion
+
+    @property
+    def snap(self) -> Callable[[float, float], float] | None:
+        """Where adaptive steps end: at times that the path is cheap to ask at, at most a 64th of a step away."""
+        if not (self.control.adaptive and isinstance(self.path, BrownianPath)):
+            return None
+        nearest_time = self.path.nearest_time
+        return lambda t, dt: nearest_time(t + dt, dt / 32)
+
+    def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float) -> "_Run":
+        """The same steps once more, saving something else."""
+        options = replace(self.options, saveat=saveat, max_steps=len(dts))
+        return replace(self, options=options, control=Schedule(dts), t1=t_reached)
+
+
+@dataclass
+class _Fields:
+    """Drift and diffusion, counting, and the step that is made of them."""
+
+    run: _Run
+
+    def __post_init__(self) -> None:
+        run = self.run
+        self.drift, self.diffusion = Field(run.problem), DiffusionField(run.problem)
+        layout, options = run.problem.layout, run.options
+        self._shape = layout.solver_shape
+        self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
+        self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
+
+    def take_step(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
+        """One step from a flat state, along the path."""
+        run = self.run
+        dW, dZ = increments = increments or run.path.increments(t, min(t + dt, run.t1))
+        shaped = y0.view(self._shape)
+        step = run.method.step(self.drift, self.diffusion, t, dt, shaped, dW, dZ)
+        error = None if step.error is None else scaled_error(step, shaped, run.options.rtol, self._atol)
+        pair = step.stiffness_pair
+        stiffness = None if pair is None else self._stiffness(pair[0].reshape(-1), pair[1].reshape(-1))
+        return TakenStep(t, dt, y0, step.y1.reshape(-1), error, stiffness, increments)
+
+    def first_step(self, y0: Tensor) -> float:
+        """Length of the first step, > 0."""
+        run = self.run
+        if isinstance(run.control, Schedule):
+            return run.control.dts[0] if run.control.dts else math.nan
+        if run.options.dt is not None:
+            return float(run.options.dt)
+        assert run.method.controller_order is not None
+        return first_step_sde(
+            self.drift,
+            self.diffusion,
+            run.problem.t0,
+            run.t1,
+            y0.detach().view(self._shape),
+            run.method.controller_order,
+            run.options.rtol,
+            run.options.atol,
+        )
+
+
+def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
+    layout = run.problem.layout
+    trajectory, outputs, fields = _solve(run, samplers)
+    y1, saved, errors, stiffness, sampled = outputs
+    result = trajectory.march
+    saves_end_only = run.options.saveat.times is None and not run.options.saveat.every_step
+    points = [point for point in trajectory.samples if point is not None]
+    return Solution(
+        t=y1.new_tensor([result.t_reached] if saves_end_only else trajectory.times),
+        y=layout.unflatten(y1[None] if saves_end_only else saved),
+        y1=layout.unflatten(y1),
+        steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), errors, stiffness),
+        stats=Statistics(
+            nfe=fields.drift.evaluations,
+            accepted=len(result.t),
+            rejected=result.rejected,
+            diffusion_nfe=fields.diffusion.evaluations,
+        ),
+        status=_status(trajectory),
+        t_reached=result.t_reached,
+        interpolate=_StochasticDense(run, tuple(result.dt), result.t_reached),
+        samples=tuple(Sample(point.t, layout.unflatten(y)) for point, y in zip(points, sampled, strict=True)),
+    )
+
+
+def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory, tuple[Tensor, ...], _Fields]:
+    """Run the solve, differentiably if anything asks for a gradient."""
+    problem, options = run.problem, run.options
+    fields, params = _Fields(run), problem.parameters
+    y0 = problem.layout.flatten(problem.y0)
+    with_grad = torch.is_grad_enabled() and (y0.requires_grad or bool(params))
+    replayed = with_grad and isinstance(options.gradient, DiscreteAdjoint)
+    times = options.saveat.checked_times(problem.t0, problem.t1)
+
+    def forward(y: Tensor) -> StochasticTrajectory:
+        recorder = StochasticRecorder(
+            fields.take_step,
+            y,
+            t0=problem.t0,
+            times=tuple(t for t in times if t <= run.t1),
+            every_step=options.saveat.every_step,
+            keep_states=replayed,
+            checkpoints=options.gradient.checkpoints if isinstance(options.gradient, DiscreteAdjoint) else None,
+            samplers=samplers,
+        )
+        with torch.no_grad():
+            length = fields.first_step(y)
+        return integrate(recorder, run.control, problem.t0, run.t1, length, options.max_steps, run.snap)
+
+    if replayed:
+        solve = StochasticSolve(forward, fields.take_step, params)
+        outputs = ReplayedStochasticSolve.apply(solve, y0, *params)
+        trajectory = solve.trajectory
+        assert trajectory is not None
+        return trajectory, outputs, fields
+    with torch.set_grad_enabled(with_grad):
+        trajectory = forward(y0)
+    return trajectory, trajectory.outputs(), fields
+
+
+def _status(trajectory: StochasticTrajectory) -> Status:
+    """How the solve ended; steps of one length look at their errors at the end only."""
+    status = trajectory.march.status
+    return status if bool(torch.isfinite(trajectory.y1).all()) else Status.NON_FINITE
+
+
+@dataclass(frozen=True)
+class _StochasticDense:
+    """Dense output of a stochastic solve: lines between ends of steps, which are taken again along the same path."""
+
+    run: _Run
+    dts: tuple[float, ...]
+    t_reached: float
+
+    def __call__(self, t: Tensor) -> State:
+        """The state at times of any shape (float64, CPU), all within the solved interval."""
+        if not self.dts:
+            raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
+        layout = self.run.problem.layout
+        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
+        check_inside(times, self.run.problem.t0, self.t_reached)
+        again = self.run.again(SaveAt(times=times), self.dts, self.t_reached)
+        _, outputs, _ = _solve(again, ())
+        saved = outputs[1][inverse.to(outputs[1].device)]
+        return layout.unflatten(saved.reshape(*t.shape, layout.size))

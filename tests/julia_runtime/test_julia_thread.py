@@ -3,6 +3,7 @@
 import contextvars
 import ctypes
 import os
+import signal
 import threading
 import time
 
@@ -31,6 +32,14 @@ def thread():
     opened = JuliaThread(Bridge, lambda error: error)
     opened.open()
     return opened
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C means what it means at a prompt, even if these tests were started with it ignored, in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_every_call_runs_on_the_same_thread_whoever_makes_it(thread):
@@ -123,8 +132,9 @@ def test_the_number_of_torchs_threads_follows_the_caller(thread):
         torch.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_the_call_and_the_next_one_works(thread):
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), 2))
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         thread.call(lambda bridge: bridge.loop())
@@ -133,6 +143,7 @@ def test_an_interrupt_stops_the_call_and_the_next_one_works(thread):
     assert thread.call(lambda bridge: bridge.flag.value) == 0
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_of_a_call_that_waits_for_its_turn_leaves_the_running_one_alone(thread):
     outcome = []
     running = threading.Event()
@@ -142,7 +153,7 @@ def test_an_interrupt_of_a_call_that_waits_for_its_turn_leaves_the_running_one_a
     )
     busy.start()
     running.wait()
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), 2))
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         thread.call(lambda bridge: outcome.append("ran"))

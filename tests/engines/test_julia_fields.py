@@ -95,7 +95,7 @@ def test_what_only_the_julia_engine_has_is_refused_by_the_embedded_one():
         (nde.ODEProblem(f, y0), {}, "decay!"),
         (nde.ODEProblem(decay, y0), {"method": nde.julia.method("Rodas5P")}, "Rodas5P"),
         (nde.ODEProblem(decay, y0), {"field": "callback"}, "'callback'"),
-        (nde.ODEProblem(decay, y0), {"gradient": nde.GaussAdjoint()}, "GaussAdjoint"),
+        (nde.ODEProblem(decay, y0), {"gradient": nde.GaussAdjoint(vjp="zygote")}, "GaussAdjoint"),
         (nde.ODEProblem(decay, y0), {"gradient": nde.julia.sensealg("TrackerAdjoint")}, "TrackerAdjoint"),
     ):
         with pytest.raises(ValueError, match="engine='julia'") as raised:

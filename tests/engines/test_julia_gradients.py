@@ -182,6 +182,18 @@ def test_what_a_gradient_cannot_do_is_said_before_the_solve():
         check_sentence(raised.value, found, remedy)
 
 
+def test_choices_of_the_backward_solve_that_are_not_made_in_julia_are_refused():
+    y0 = torch.ones(2, dtype=FLOAT64, requires_grad=True)
+    for adjoint, found in (
+        (nde.InterpolatingAdjoint(method="dp5"), "method of InterpolatingAdjoint is 'dp5'"),
+        (nde.BacksolveAdjoint(norm="state"), "norm of BacksolveAdjoint is 'state'"),
+        (nde.QuadratureAdjoint(quadrature_rtol=1e-3), "quadrature_rtol of QuadratureAdjoint is 0.001"),
+    ):
+        with pytest.raises(ValueError, match="julia engine") as raised:
+            nde.solve(nde.ODEProblem(lambda t, y: -y, y0), engine="julia", gradient=adjoint)
+        check_sentence(raised.value, found, "pass None")
+
+
 def test_nothing_is_kept_in_julia_after_the_backward_pass():
     from pyndereg.engines.julia.session import call  # noqa: PLC0415 (starts nothing, but belongs to this test alone)
 

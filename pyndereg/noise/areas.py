@@ -18,6 +18,7 @@ For two halves (2) is the midpoint rule of [@foster2020optimal], which needs two
     W_2 = W/2 - sqrt(3)/4 Z - sqrt(h)/4 n_1,    Z_2 = Z/4 - sqrt(3 h)/4 n_1 - sqrt(h)/2 n_2.      (3)
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,17 +67,24 @@ def join(lengths: np.ndarray, W: np.ndarray, Z: np.ndarray) -> np.ndarray:
     Returns:
         Shape (2, count), units of sqrt(time): W, then Z.
     """
-    tilt, fraction = weights(lengths)
-    joined = np.stack((np.ones_like(tilt), tilt)) @ W
-    joined[1] += fraction @ Z
-    return joined
+    return joining(tuple(lengths)) @ np.concatenate((W, Z))
+
+
+@lru_cache(maxsize=1024)
+def joining(lengths: tuple[float, ...]) -> np.ndarray:
+    """Eq. (1) as a matrix: rows (W_1 .. W_n, Z_1 .. Z_n) -> (W, Z). Shape (2, 2 pieces); steps repeat, so it is kept.
+
+    Args:
+        lengths: lengths of the pieces in time order, in any one unit. Shape (pieces,).
+    """
+    tilt, fraction = weights(np.array(lengths))
+    return np.stack((np.concatenate((np.ones_like(tilt), np.zeros_like(tilt))), np.concatenate((tilt, fraction))))
 
 
 def split(lengths: np.ndarray) -> Split:
     """What cuts an interval into pieces by eq. (2). Args: lengths, shape (pieces,), units of time."""
-    tilt, fraction = weights(lengths)
-    nothing = np.zeros_like(tilt)
-    whole = np.stack((np.concatenate((np.ones_like(tilt), nothing)), np.concatenate((tilt, fraction))))
+    _, fraction = weights(lengths)
+    whole = joining(tuple(lengths))
     # The rows' variances are the lengths, and that of the whole is their sum: so the share is h_i/h times `whole`.
     share = whole.T * np.concatenate((fraction, fraction))[:, None]
     return Split(np.sqrt(np.concatenate((lengths, lengths)))[:, None], whole, share)

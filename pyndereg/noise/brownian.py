@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -175,11 +176,14 @@ class BrownianPath:
         """W and Z between rising positions. Shape (2, positions - 1, count)."""
         rows = np.empty((2, len(positions) - 1, math.prod(self.shape)))
         per_cell = 1 << self.depth
-        if len(positions) > 1 and positions[0] % per_cell == 0 and np.all(np.diff(positions) == per_cell):
-            self._tree.cells(int(positions[0]) // per_cell, int(positions[-1]) // per_cell, rows)
-        else:
-            for step, (start, stop) in enumerate(zip(positions[:-1].tolist(), positions[1:].tolist(), strict=True)):
-                rows[:, step] = self._rows(start, stop)
+        are_cells = (np.diff(positions) == per_cell) & (positions[:-1] % per_cell == 0)
+        cells = int(np.argmin(np.append(are_cells, False)))  # those before the first step that is not a cell
+        if cells > 0:
+            first = int(positions[0]) // per_cell
+            self._tree.cells(first, first + cells, rows[:, :cells])
+        ends = positions[cells:].tolist()
+        for step, (start, stop) in enumerate(pairwise(ends), start=cells):
+            rows[:, step] = self._rows(start, stop)
         return rows
 
     def _tensor(self, rows: np.ndarray) -> Tensor:

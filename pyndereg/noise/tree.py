@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from pyndereg.noise.areas import Split, join, midpoint, split, within
+from pyndereg.noise.areas import Split, joining, midpoint, split, within
 from pyndereg.noise.stream import NormalStream
 
 # Cells are drawn in blocks: long ones keep calls few, short ones keep a block within a processor's cache.
@@ -38,7 +38,8 @@ class Pieces:
 
     def join(self) -> np.ndarray:
         """W and Z of all together. Shape (2, count), units of sqrt(time)."""
-        return join(np.array(list(chain.from_iterable(self._lengths))), *np.concatenate(self._rows, axis=1))
+        rows = np.concatenate(self._rows, axis=1) if len(self._rows) > 1 else self._rows[0]
+        return joining(tuple(chain.from_iterable(self._lengths))) @ rows.reshape(-1, rows.shape[-1])
 
 
 class Tree:

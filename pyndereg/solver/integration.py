@@ -12,6 +12,7 @@ from pyndereg.solver.control import Controller
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.march import March, march
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+from pyndereg.solver.states import ThinnedStates
 
 
 class Keep(Enum):
@@ -144,14 +145,13 @@ class Recorder:
         self._method, self._start, self._last = method, start, None
         self._pending = list(reversed(times))
         self._every_step, self._dense, self._keep_mode = every_step, dense, keep
-        self._checkpoints, self._stride = checkpoints, 1
+        self._kept = ThinnedStates(checkpoints)
         self.y1 = start.y.detach().view(-1)
         self.times: list[float] = []
         self.saved: list[Tensor] = []
         self.saves: list[SavedInStep | None] = []
         self.errors: list[Tensor] = []
         self.stiffness: list[Tensor] = []
-        self.states: dict[int, Tensor] = {}
         self.steps: list[Step] = []
         self.nodes: list[Tensor] = []
         self.slopes: list[Tensor] = []
@@ -183,9 +183,9 @@ class Recorder:
             self.stiffness.append(stiffness)
         self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
         if self._keep_mode is Keep.STATES:
-            self._keep_state(index, step.y0)
+            self._kept.keep(index, step.y0)
         elif self._keep_mode is Keep.CHECKPOINTS and (index == 0 or self.saves[index - 1] is not None):
-            self.states[index] = step.y0
+            self._kept.states[index] = step.y0
         elif self._keep_mode is Keep.STAGES:
             self.steps.append(step)
         self._last, self.y1 = step, step.y1
@@ -202,7 +202,7 @@ class Recorder:
             saves=self.saves,
             scaled_error=torch.stack(self.errors) if self.errors else none,
             stiffness=torch.stack(self.stiffness) if self.stiffness else none,
-            states=self.states,
+            states=self._kept.states,
             steps=self.steps,
             nodes=torch.stack(self.nodes) if self.nodes else None,
             slopes=torch.stack(self.slopes) if self.slopes else None,
@@ -246,14 +246,6 @@ class Recorder:
         self._method.extend(step)
         weights = extension_weights(self._method.coefficients.weights, theta, step.y0)
         return interpolate(weights, step.y0, self._method.slopes, step.dt)
-
-    def _keep_state(self, index: int, y0: Tensor) -> None:
-        if index % self._stride:
-            return
-        self.states[index] = y0
-        if self._checkpoints is not None and len(self.states) > self._checkpoints:
-            self._stride *= 2
-            self.states = {i: y for i, y in self.states.items() if i % self._stride == 0}
 
 
 def integrate(

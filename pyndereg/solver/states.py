@@ -7,6 +7,30 @@ from torch import Tensor
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta
 
 
+class ThinnedStates:
+    """States at the starts of accepted steps: of every step, or of every 2nd, 4th, ... so that they are not too many.
+
+    Args:
+        most: how many to keep at most; None for all.
+
+    Attributes:
+        states: by index of the step. Shape (size,) each.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.most, self._stride = most, 1
+        self.states: dict[int, Tensor] = {}
+
+    def keep(self, index: int, state: Tensor) -> None:
+        """Take in the state of the next step, if it is one of those that are kept."""
+        if index % self._stride:
+            return
+        self.states[index] = state
+        if self.most is not None and len(self.states) > self.most:
+            self._stride *= 2
+            self.states = {i: y for i, y in self.states.items() if i % self._stride == 0}
+
+
 class StepStates:
     """The states at the starts of accepted steps, last one first; those that were not kept are computed again.
 

@@ -238,6 +238,43 @@ def test_gradients_on_a_fixed_grid_are_those_of_finite_differences(method, gradi
     assert torch.autograd.gradcheck(outputs, (y0, weights))
 
 
+def backsolved(gradient, dt, **kind):
+    """Gradients of a loss by a fixed grid of steps, along one path whatever the grid is."""
+    y0 = torch.tensor([[0.4, -0.7], [1.1, 0.2]], dtype=FLOAT64, requires_grad=True)
+    weights = torch.tensor([0.8, -0.3], dtype=FLOAT64, requires_grad=True)
+    path = nde.BrownianPath(0.0, 1.0, (2, 2), seed=4)
+
+    def diffusion(t, y):
+        return 0.3 + (0.0 * y if kind.get("noise") == "additive" else 0.2 * torch.sin(weights * y))
+
+    stochastic = nde.SDEProblem(
+        lambda t, y: torch.tanh(weights * y) - y, diffusion, y0, params=(weights,), brownian=path, **kind
+    )
+    method = "heun" if kind.get("interpretation") == "stratonovich" else "milstein"
+    found = nde.solve(stochastic, method, dt=dt, gradient=gradient, saveat=[0.25, 0.5, 1.0])
+    return torch.autograd.grad(found.y.sum() + found.y1.square().sum(), (y0, weights))
+
+
+@pytest.mark.parametrize("kind", [{}, {"interpretation": "stratonovich"}, {"noise": "additive"}])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_adjoint_that_is_solved_backwards_converges_to_the_gradient_of_the_solution(kind, checkpointing):
+    exact = backsolved(nde.DiscreteAdjoint(), 2.0**-9, **kind)
+    errors = []
+    for dt in (2.0**-4, 2.0**-7):
+        found = backsolved(nde.BacksolveAdjoint(checkpointing=checkpointing), dt, **kind)
+        errors.append(max(((x - y).norm() / y.norm()).item() for x, y in zip(found, exact, strict=True)))
+    assert errors[1] < 0.01
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_the_adjoint_that_is_solved_backwards_knows_no_steps():
+    y0 = start().requires_grad_()
+    found = nde.solve(problem(y0), rtol=0.1, atol=0.1, gradient=nde.BacksolveAdjoint())
+    with pytest.raises(RuntimeError, match="has no gradient") as raised:
+        torch.autograd.grad(found.steps.scaled_error.sum(), y0)
+    check_sentence(raised.value, "BacksolveAdjoint", "DiscreteAdjoint()")
+
+
 @pytest.mark.parametrize("sampling", ["unbiased", "biased"])
 def test_a_local_regularizer_takes_one_fresh_step_along_a_path_of_its_own(sampling):
     weight = torch.tensor(0.2, dtype=FLOAT64, requires_grad=True)
@@ -264,6 +301,8 @@ def test_a_local_regularizer_takes_one_fresh_step_along_a_path_of_its_own(sampli
         (lambda: problem(interpretation="stratonovich"), {"method": "sosri"}, "stratonovich", "heun"),
         (lambda: problem(), {"method": "em"}, "no error estimate", "dt="),
         (lambda: problem(), {"gradient": nde.GaussAdjoint()}, "GaussAdjoint", "DiscreteAdjoint()"),
+        (lambda: problem(), {"gradient": nde.BacksolveAdjoint(rtol=0.1)}, "rtol of BacksolveAdjoint", "pass None"),
+        (lambda: problem(noise="scalar"), {"gradient": nde.BacksolveAdjoint()}, "'scalar'", "DiscreteAdjoint()"),
         (lambda: problem(), {"uncontrolled": 1}, "uncontrolled is 1", "pass 0"),
         (lambda: problem(), {"regularizers": [nde.regularizers.KineticEnergy()]}, "KineticEnergy", "local"),
         (lambda: problem(), {"engine": "julia"}, "SDEProblem", "engine='embedded'"),

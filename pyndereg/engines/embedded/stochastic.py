@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from pyndereg.ivp import (
     Backprop,
+    BacksolveAdjoint,
     DiscreteAdjoint,
     SaveAt,
     SDEProblem,
@@ -23,11 +25,17 @@ from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.noise import BrownianPath
 from pyndereg.noise.brownian import MOST_CELLS
+from pyndereg.noise.grid import GridIncrements
 from pyndereg.solver.control import Controller, FixedStep, Schedule
 from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.interpolation import check_inside
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
+from pyndereg.solver.stochastic.backsolve import (
+    BacksolvedSolve,
+    BacksolvedStochasticSolve,
+    stratonovich_correction,
+)
 from pyndereg.solver.stochastic.control import controller, first_step_sde
 from pyndereg.solver.stochastic.integration import (
     Increments,
@@ -60,13 +68,31 @@ def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solutio
 
 
 def _check(problem: SDEProblem, options: SolveOptions) -> None:
-    if not isinstance(options.gradient, Backprop | DiscreteAdjoint):
+    gradient = options.gradient
+    if not isinstance(gradient, Backprop | DiscreteAdjoint | BacksolveAdjoint):
         raise ValueError(
-            f"gradient is {type(options.gradient).__name__}, which stochastic solves do not have; pass "
-            "DiscreteAdjoint() or Backprop()"
+            f"gradient is {type(gradient).__name__}, which stochastic solves do not have; pass DiscreteAdjoint(), "
+            "Backprop() or BacksolveAdjoint()"
         )
+    if isinstance(gradient, BacksolveAdjoint):
+        _check_backsolve(problem, gradient)
     if options.uncontrolled:
         raise ValueError(f"uncontrolled is {options.uncontrolled}, which stochastic solves do not have; pass 0")
+
+
+def _check_backsolve(problem: SDEProblem, gradient: BacksolveAdjoint) -> None:
+    if problem.interpretation == "ito" and problem.noise in ("scalar", "general"):
+        raise ValueError(
+            f"noise is {problem.noise!r}, and BacksolveAdjoint takes Itô equations with diagonal or additive noise; "
+            "pass DiscreteAdjoint(), or the equation in Stratonovich form"
+        )
+    for name in ("rtol", "atol", "vjp", "method", "norm"):
+        value = getattr(gradient, name)
+        if value is not None:
+            raise ValueError(
+                f"{name} of BacksolveAdjoint is {value!r}, but stochastic solves go back over their own steps; "
+                "pass None"
+            )
 
 
 def _control(options: SolveOptions, method: StochasticMethod) -> Controller:
@@ -125,11 +151,24 @@ class _Run:
 
     @property
     def snap(self) -> Callable[[float, float], float] | None:
-        """Where adaptive steps end: at times that the path is cheap to ask at, at most a 64th of a step away."""
+        """Where adaptive steps end: at times that the path is cheap to ask at, at most a 16th of a step away."""
         if not (self.control.adaptive and isinstance(self.path, BrownianPath)):
             return None
         nearest_time = self.path.nearest_time
-        return lambda t, dt: nearest_time(t + dt, dt / 32)
+        return lambda t, dt: nearest_time(t + dt, dt / 8)
+
+    @property
+    def grid_times(self) -> tuple[float, ...]:
+        """Ends of the steps, where they are known beforehand; none otherwise."""
+        t0, t1, control = self.problem.t0, self.t1, self.control
+        if isinstance(control, Schedule):
+            return tuple(accumulate(control.dts, initial=t0))
+        if not isinstance(control, FixedStep) or (t1 - t0) / control.dt > MOST_CELLS:
+            return ()
+        times = [t0]
+        while times[-1] + control.dt < t1:  # the march adds lengths up in the same way
+            times.append(times[-1] + control.dt)
+        return (*times, t1)
 
     def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float) -> "_Run":
         """The same steps once more, saving something else."""
@@ -146,6 +185,8 @@ class _Fields:
     def __post_init__(self) -> None:
         run = self.run
         self.drift, self.diffusion = Field(run.problem), DiffusionField(run.problem)
+        times = run.grid_times
+        self._path = GridIncrements(run.path, times) if times and isinstance(run.path, BrownianPath) else run.path
         layout, options = run.problem.layout, run.options
         self._shape = layout.solver_shape
         self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
@@ -154,13 +195,23 @@ class _Fields:
     def take_step(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
         """One step from a flat state, along the path."""
         run = self.run
-        dW, dZ = increments = increments or run.path.increments(t, min(t + dt, run.t1))
+        dW, dZ = increments = increments or self._path.increments(t, min(t + dt, run.t1))
         shaped = y0.view(self._shape)
         step = run.method.step(self.drift, self.diffusion, t, dt, shaped, dW, dZ)
         error = None if step.error is None else scaled_error(step, shaped, run.options.rtol, self._atol)
         pair = step.stiffness_pair
         stiffness = None if pair is None else self._stiffness(pair[0].reshape(-1), pair[1].reshape(-1))
         return TakenStep(t, dt, y0, step.y1.reshape(-1), error, stiffness, increments)
+
+    def motion(self, t: float, dt: float, y: Tensor, dW: Tensor) -> Tensor:
+        """f dt + g dW in Stratonovich form at a flat state, which has a graph. Shape (size,)."""
+        problem = self.run.problem
+        time, shaped = torch.full((), t, dtype=y.dtype, device=y.device), y.view(self._shape)
+        f, g = self.drift(time, shaped), self.diffusion(time, shaped)
+        if problem.interpretation == "ito" and problem.noise == "diagonal":
+            f = f - stratonovich_correction(g, shaped)
+        noise = (g @ dW.unsqueeze(-1)).squeeze(-1) if problem.noise == "general" else g * dW
+        return (f * dt + noise).reshape(-1)
 
     def first_step(self, y0: Tensor) -> float:
         """Length of the first step, > 0."""
@@ -231,6 +282,16 @@ def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory
             length = fields.first_step(y)
         return integrate(recorder, run.control, problem.t0, run.t1, length, options.max_steps, run.snap)
 
+    if with_grad and isinstance(options.gradient, BacksolveAdjoint):
+        checkpointing = options.gradient.checkpointing
+
+        def increment(s: float, t: float) -> Tensor:
+            return run.path.increments(s, t)[0]
+
+        backsolved = BacksolvedSolve(forward, fields.motion, increment, checkpointing, params)
+        outputs = BacksolvedStochasticSolve.apply(backsolved, y0, *params)
+        assert backsolved.trajectory is not None
+        return backsolved.trajectory, outputs, fields
     if replayed:
         solve = StochasticSolve(forward, fields.take_step, params)
         outputs = ReplayedStochasticSolve.apply(solve, y0, *params)

@@ -63,15 +63,15 @@ class ReplayedStochasticSolve(torch.autograd.Function):
         adjoint = torch.zeros_like(y0) if y1 is None else y1
         gradients = [torch.zeros_like(param) for param in solve.params]
         for i in reversed(range(len(ctx.t))):
-            at_start, at_end = _inside(ctx.saves[i], saved)
+            at_start, at_end = inside(ctx.saves[i], saved)
             for k, (index, theta) in enumerate(samples):
                 if index == i and sampled is not None:
-                    at_start, at_end = _add(at_start, (1.0 - theta) * sampled[k]), _add(at_end, theta * sampled[k])
+                    at_start, at_end = add(at_start, (1.0 - theta) * sampled[k]), add(at_end, theta * sampled[k])
             state = _state(solve.take_step, ctx.t, ctx.dt, states, i)
             estimates = (None if scaled_error is None else scaled_error[i], None if stiffness is None else stiffness[i])
             again = partial(solve.take_step, ctx.t[i], ctx.dt[i], increments=ctx.increments.get(i))
-            pulled = _pull(again, solve.params, state, _add(at_end, adjoint), estimates)
-            adjoint = _add(at_start, pulled[0])
+            pulled = _pull(again, solve.params, state, add(at_end, adjoint), estimates)
+            adjoint = add(at_start, pulled[0])
             if gradients:
                 torch._foreach_add_(gradients, list(pulled[1:]))
         if ctx.saves_start and saved is not None:
@@ -102,18 +102,19 @@ def _pull(
     )
 
 
-def _inside(points: SavedBetween, saved: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def inside(points: SavedBetween, saved: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Cotangents of the ends of a step from those of states on the line between them."""
     at_start: Tensor | None = None
     at_end: Tensor | None = None
     if saved is not None:
         for row, theta in zip(points.rows, points.theta, strict=True):
-            at_end = _add(at_end, theta * saved[row])
-            at_start = at_start if theta == 1.0 else _add(at_start, (1.0 - theta) * saved[row])
+            at_end = add(at_end, theta * saved[row])
+            at_start = at_start if theta == 1.0 else add(at_start, (1.0 - theta) * saved[row])
     return at_start, at_end
 
 
-def _add(total: Tensor | None, part: Tensor) -> Tensor:
+def add(total: Tensor | None, part: Tensor) -> Tensor:
+    """The sum; a total that is None is zero."""
     return part if total is None else total + part
 
 

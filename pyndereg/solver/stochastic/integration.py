@@ -1,8 +1,9 @@
 """A whole stochastic solve: the march of a stochastic method along a Brownian path, and what is kept of it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,12 +12,12 @@ from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
 from pyndereg.solver.integration import Sampled
 from pyndereg.solver.march import March, march
+from pyndereg.solver.states import ThinnedStates
 
 Increments = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class TakenStep:
+class TakenStep(NamedTuple):
     """One attempted step of a stochastic method.
 
     Attributes:
@@ -50,8 +51,7 @@ class TakeStep(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SavedBetween:
+class SavedBetween(NamedTuple):
     """The save points of one step: rows of the saved states, and fractions of the step at which they lie."""
 
     rows: tuple[int, ...]
@@ -123,7 +123,7 @@ class StochasticRecorder:
     ) -> None:
         self._take_step, self.y1 = take_step, y0
         self._pending, self._every_step = list(reversed(times)), every_step
-        self._keep_states, self._checkpoints, self._stride = keep_states, checkpoints, 1
+        self._keep_states, self._kept = keep_states, ThinnedStates(checkpoints)
         self._samplers = samplers
         self.samples: list[Sampled | None] = [None] * len(samplers)
         self.times: list[float] = []
@@ -131,7 +131,7 @@ class StochasticRecorder:
         self.saves: list[SavedBetween] = []
         self.errors: list[Tensor] = []
         self.stiffness: list[Tensor] = []
-        self.states: dict[int, Tensor] = {}
+        self._nan = y0.new_tensor(math.nan)
         self.increments: dict[int, Increments] = {}
         self.saves_start = every_step or (bool(self._pending) and self._pending[-1] == t0)
         if self.saves_start:
@@ -145,9 +145,8 @@ class StochasticRecorder:
     def accept(self, step: TakenStep, t_end: float) -> None:
         """Keep what was asked for of an accepted step."""
         index = len(self.errors)
-        nan = step.y1.new_tensor(float("nan"))
-        self.errors.append(nan if step.scaled_error is None else step.scaled_error)
-        self.stiffness.append(nan if step.stiffness is None else step.stiffness)
+        self.errors.append(self._nan if step.scaled_error is None else step.scaled_error)
+        self.stiffness.append(self._nan if step.stiffness is None else step.stiffness)
         rows, thetas = [], []
         while self._pending and self._pending[-1] <= t_end:
             time = self._pending.pop()
@@ -164,8 +163,8 @@ class StochasticRecorder:
             if theta is not None:
                 self.samples[k] = Sampled(step.t + theta * (t_end - step.t), index, theta, between(step, theta))
         if self._keep_states:
-            self._keep_state(index, step.y0)
-            if self._checkpoints is None:
+            self._kept.keep(index, step.y0)
+            if self._kept.most is None:
                 self.increments[index] = step.increments
         self.y1 = step.y1
 
@@ -181,7 +180,7 @@ class StochasticRecorder:
             saves=self.saves,
             scaled_error=torch.stack(self.errors) if self.errors else none,
             stiffness=torch.stack(self.stiffness) if self.stiffness else none.clone(),
-            states=self.states,
+            states=self._kept.states,
             increments=self.increments,
             samples=self.samples,
         )
@@ -189,14 +188,6 @@ class StochasticRecorder:
     def _save(self, time: float, state: Tensor) -> None:
         self.times.append(time)
         self.saved.append(state)
-
-    def _keep_state(self, index: int, y0: Tensor) -> None:
-        if index % self._stride:
-            return
-        self.states[index] = y0
-        if self._checkpoints is not None and len(self.states) > self._checkpoints:
-            self._stride *= 2
-            self.states = {i: y for i, y in self.states.items() if i % self._stride == 0}
 
 
 def between(step: TakenStep, theta: float) -> Tensor:

@@ -1,8 +1,9 @@
 """One step of Rößler's stochastic Runge–Kutta methods, its error estimate and its stiffness stages."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -18,38 +19,66 @@ class Coefficients(NamedTuple):
     """A tableau's numbers in the forms that a step uses.
 
     Attributes:
-        a0, b0, a1, b1: rows; a1 and b1 are empty for additive noise.
         nodes: c0 and c1, one after the other. Shape (drift stages + diffusion stages,).
-        drift_weights: alpha, and delta for every stage. Shape (2, drift stages).
-        betas: see `RosslerTableau.betas`. Shape (2 or 4, diffusion stages).
+        per_dt, per_root, per_chi2: matrices of `stage_matrices`, then one with the rows alpha and delta of the drift
+            slopes, all in one row: the entries that dt, sqrt(dt) and chi2 multiply. Shape (entries,) each.
+        sizes: how many entries each matrix has.
+        noise_weights: weights of the scaled integrals in the factor of each g, in the step and in its error estimate.
+            Shape (2 diffusion stages, 4), or (2 diffusion stages, 2) for additive noise.
     """
 
-    a0: tuple[tuple[float, ...], ...]
-    b0: tuple[tuple[float, ...], ...]
-    a1: tuple[tuple[float, ...], ...]
-    b1: tuple[tuple[float, ...], ...]
     nodes: Tensor
-    drift_weights: Tensor
-    betas: Tensor
+    per_dt: Tensor
+    per_root: Tensor
+    per_chi2: Tensor
+    sizes: tuple[int, ...]
+    noise_weights: Tensor
+
+    def matrices(self, dt: float) -> tuple[Tensor, ...]:
+        """The matrices of a step of length dt, each flat."""
+        entries = torch.add(self.per_chi2, self.per_root, alpha=math.sqrt(dt))
+        return torch.add(entries, self.per_dt, alpha=dt).split_with_sizes(self.sizes)
+
+
+Matrix = tuple[Row, Row, Row]
+
+
+def stage_matrices(tableau: RosslerTableau, i: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Weights of the slopes (f_0 .., g_0 ..) before stage i in three sums, by what multiplies them: dt, sqrt(dt), chi2.
+
+    The sums are H1_i - y, the drift's part of H0_i - y, and the noise's part of H0_i - y over chi2; of them those that
+    the tableau has not are zero.
+    """
+    k = min(i, tableau.drift_stages)
+    no_f, no_g = (0,) * k, (0,) * i
+    nothing = no_f + no_g
+    has_H0 = i < tableau.drift_stages
+    a0, b0 = (tableau.a0[i], tableau.b0[i]) if has_H0 else (no_f, no_g)
+    a1, b1 = (no_f, no_g) if tableau.a1 is None or tableau.b1 is None else (tableau.a1[i], tableau.b1[i])
+    return (a1 + no_g, a0 + no_g, nothing), (no_f + b1, nothing, nothing), (nothing, nothing, no_f + b0)
 
 
 @lru_cache(maxsize=64)
 def coefficients(tableau: RosslerTableau, dtype: torch.dtype, device: torch.device) -> Coefficients:
     """The coefficients of a tableau; made once for each dtype and device."""
 
-    def tensor(*rows: Row) -> Tensor:
+    def tensor(rows: Iterable[Row]) -> Tensor:
         return weights_tensor(tuple(float(entry) for row in rows for entry in row), dtype, device)
 
-    def numbers(rows: tuple[Row, ...] | None) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(float(entry) for entry in row) for row in rows or ())
-
-    drift, diffusion = tableau.drift_stages, tableau.diffusion_stages
+    drift, half = tableau.drift_stages, len(tableau.betas) // 2
+    stages = [stage_matrices(tableau, i) for i in range(1, tableau.diffusion_stages)]
+    last = (tableau.alpha, (tableau.delta,) * drift)
+    none = ((0,) * drift,) * 2
+    per_dt, per_root, per_chi2 = zip(*stages, (last, none, none), strict=True)
+    # The error estimate has the second half of the integrals; the step has all.
+    per_slope = tuple(zip(*tableau.betas, strict=True))
+    error = tuple((0,) * half + row[half:] for row in per_slope)
     with torch.inference_mode(False):
         return Coefficients(
-            *(numbers(rows) for rows in (tableau.a0, tableau.b0, tableau.a1, tableau.b1)),
-            nodes=tensor(tableau.c0, tableau.c1),
-            drift_weights=tensor(tableau.alpha, (tableau.delta,) * drift).view(2, drift),
-            betas=tensor(*tableau.betas).view(-1, diffusion),
+            tensor((tableau.c0, tableau.c1)),
+            *(tensor(chain.from_iterable(matrices)) for matrices in (per_dt, per_root, per_chi2)),
+            sizes=tuple(sum(map(len, matrix)) for matrix in per_dt),
+            noise_weights=tensor(per_slope + error).view(-1, 2 * half),
         )
 
 
@@ -76,26 +105,22 @@ def rossler_step(
     drift_times, diffusion_times = times[: tableau.drift_stages], times[tableau.drift_stages :]
     integrals = iterated_integrals(dt, dW, dZ, tableau.is_additive)
     chi2 = integrals[len(integrals) // 2]
-    states: list[Tensor] = []
-    f: list[Tensor] = []
-    g: list[Tensor] = []
-    for i in range(tableau.diffusion_stages):
-        H1 = y
-        if not tableau.is_additive:
-            H1 = _combine(_combine(y, dt, numbers.a1[i], f), math.sqrt(dt), numbers.b1[i], g)
+    *stages, last = numbers.matrices(dt)
+    states, f, g = [y], [drift(drift_times[0], y)], [diffusion(diffusion_times[0], y)]
+    for i, matrix in enumerate(stages, start=1):
+        H1, H0, noise = _products(matrix, [*f, *g])
         if i < tableau.drift_stages:
-            H0 = _with_noise(_combine(y, dt, numbers.a0[i], f), chi2, numbers.b0[i], g)
-            states.append(H0)
-            f.append(drift(drift_times[i], H0))
-        g.append(diffusion(diffusion_times[i], H1))
-    advance, E1 = (torch.tensordot(numbers.drift_weights, torch.stack(f), 1) * dt).unbind()
-    noise = torch.tensordot(numbers.betas, torch.stack(g), 1) * torch.stack(integrals)
-    martingale, E2 = noise.unflatten(0, (2, -1)).sum(1).unbind()
+            states.append(torch.addcmul(y + H0, chi2, noise))
+            f.append(drift(drift_times[i], states[i]))
+        g.append(diffusion(diffusion_times[i], y if tableau.is_additive else y + H1))
+    advance, E1 = _products(last, f)
+    factors = (numbers.noise_weights @ torch.stack(integrals).flatten(1)).view(2, len(g), *dW.shape)
+    martingale, E2 = (factors * torch.stack(g)).sum(1).unbind()
     pair = None
     if tableau.stiffness_stages is not None:
         p, q = tableau.stiffness_stages
         pair = (f[p] - f[q], states[p] - states[q])
-    return StochasticStep(y + advance + martingale + E2, E1 + E2, pair, len(f), len(g))
+    return StochasticStep(y + advance + martingale, E1 + E2, pair, len(f), len(g))
 
 
 def iterated_integrals(dt: float, dW: Tensor, dZ: Tensor, additive: bool) -> tuple[Tensor, ...]:
@@ -110,24 +135,14 @@ def iterated_integrals(dt: float, dW: Tensor, dZ: Tensor, additive: bool) -> tup
         return dW, chi2
     square = dW * dW
     chi1 = (square - dt) / (2 * math.sqrt(dt))
-    chi3 = dW * (square - 3 * dt) / (6 * dt)
+    chi3 = dW * (square / (6 * dt) - 0.5)
     return dW, chi1, chi2, chi3
 
 
-def _combine(base: Tensor, scale: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    """base + scale sum_j w_j k_j, over as many slopes as there are weights."""
-    for weight, slope in zip(weights, slopes, strict=False):
-        if weight != 0.0:
-            base = torch.add(base, slope, alpha=scale * weight)
-    return base
+def _products(matrix: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Sums of slopes with the weights in each row of a flat matrix, in the slopes' shape.
 
-
-def _with_noise(base: Tensor, chi: Tensor, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    """base + chi sum_j w_j k_j."""
-    terms = [(weight, slope) for weight, slope in zip(weights, slopes, strict=False) if weight != 0.0]
-    if not terms:
-        return base
-    (first, total), *others = terms
-    for weight, slope in others:
-        total = torch.add(total, slope, alpha=weight / first)
-    return torch.addcmul(base, chi, total, value=first)
+    One product for all: a few large operations are quicker than many small ones, and their gradients more so.
+    """
+    vectors = torch.stack(tuple(slopes))
+    return (matrix.view(-1, len(slopes)) @ vectors.flatten(1)).view(-1, *slopes[0].shape).unbind()

@@ -1,0 +1,199 @@
+"""pyndereg beside torchsde on the neural spiral with noise, in one run.
+
+    python benchmarks/bench_sde.py [--cases em milstein adaptive-loose adaptive-tight] [--repeats 7]
+
+100 trajectories of a 2-50-2 drift on y^3 and the diffusion 0.2 y over [0, 1], saved at 30 times, in float32 on one
+thread. Every library takes the same problem with the same weights and initial states, at one step length or at
+rtol = atol; every solve draws a path of its own. Repeats are interleaved: repeat r of every library comes before repeat
+r + 1 of any. Printed are medians, the median over repeats of this library's time divided by that of the case's first
+torchsde in the same repeat, the strong error, and counts: evaluations of drift and diffusion, accepted and rejected
+steps. "fwd+bwd" differentiates mean(y(t1)^2) with respect to all parameters, by each library's backpropagation through
+its steps or by the method named.
+
+torchsde's path is faster if it is told the step length beforehand, which it is ("default path": it is not). Both
+libraries mean different things by a tolerance: torchsde compares a step with two halves of it, and the embedded error
+estimates of `sosri` and `sriw1` are more careful. So adaptive solves are compared at one tolerance and, with "at",
+at one where the strong error is no larger: the root mean square over all trajectories of what a library's y(t1) is off
+a solution on the same path by 4096 steps of `sriw1`, the median of three paths.
+"""
+
+import argparse
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchsde
+from interleaved import Case, interleaved
+from torch import Tensor, nn
+
+import pyndereg as nde
+
+DT = 0.01
+TOLERANCES = {"adaptive-loose": 1e-1, "adaptive-tight": 1e-2}
+# At these sosri's strong error is at most that of torchsde's srk.
+MATCHING = {"adaptive-loose": 2.0, "adaptive-tight": 0.8}
+FINE_STEPS = 4096
+
+
+class Spiral(nn.Module):
+    """dy = network(y^3) dt + 0.2 y dW, counting its evaluations; `f` and `g` are torchsde's names."""
+
+    noise_type, sde_type = "diagonal", "ito"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.last = nn.Linear(2, 50), nn.Linear(50, 2)
+        self.diffusion = nn.Parameter(torch.tensor(0.2))
+        self.evaluations = {"f": 0, "g": 0}
+
+    def f(self, t: Tensor, y: Tensor) -> Tensor:
+        self.evaluations["f"] += 1
+        return self.last(torch.tanh(self.hidden(y**3)))
+
+    def g(self, t: Tensor, y: Tensor) -> Tensor:
+        self.evaluations["g"] += 1
+        return self.diffusion * y
+
+
+def make_case(name: str) -> Case:
+    """The problem of that name; the last layer is fitted to the spiral, for the stiffness of a trained network."""
+    torch.manual_seed(0)
+    field = Spiral()
+    hidden, last = field.hidden, field.last
+    cubes = 16 * torch.rand(2000, 2) - 8
+    with torch.no_grad():
+        hidden.weight.mul_(0.1)
+        features = torch.cat([torch.tanh(hidden(cubes)), torch.ones(2000, 1)], 1).double()
+        truth = cubes.double() @ torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)
+        fitted = torch.linalg.lstsq(features, truth).solution
+        last.weight.copy_(fitted[:-1].T)
+        last.bias.copy_(fitted[-1])
+    y0 = torch.tensor([2.0, 0.0]).repeat(100, 1)
+    return Case(name, field, y0, torch.linspace(0, 1, 30), TOLERANCES.get(name, float("nan")), 1)
+
+
+class SharedPath:
+    """A path of ours in torchsde's words: W, and the integral U of W - W(s) from s to t."""
+
+    levy_area_approximation = "space-time"
+
+    def __init__(self, path: nde.BrownianPath) -> None:
+        self.path, self.shape, self.dtype, self.device = path, path.shape, path.dtype, path.device
+
+    def __call__(self, s: Tensor, t: Tensor, return_U: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        W, Z = self.path.increments(float(s), float(t))
+        return (W, float(t - s) / 2 * (W + Z / math.sqrt(3))) if return_U else W
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A solve by pyndereg, of a case's tolerance unless another is named."""
+
+    method: str
+    gradient: nde.Backprop | nde.DiscreteAdjoint
+    tolerance: float | None = None
+
+    def solve(self, case: Case, y0: Tensor, path: nde.BrownianPath | None = None) -> nde.Solution:
+        field: Any = case.field
+        problem = nde.SDEProblem(field.f, field.g, y0, params=tuple(field.parameters()), brownian=path)
+        tolerance = self.tolerance or case.tolerance
+        options: Any = {"rtol": tolerance, "atol": tolerance} if case.name in TOLERANCES else {"dt": DT}
+        return nde.solve(problem, self.method, saveat=case.t.tolist(), gradient=self.gradient, **options)
+
+    def on(self, path: nde.BrownianPath, case: Case) -> Tensor:
+        y1: Any = self.solve(case, case.y0, path).y1
+        return y1
+
+    def __call__(self, case: Case, y0: Tensor) -> tuple[Tensor, str]:
+        solution: Any = self.solve(case, y0)
+        stats = solution.stats
+        return solution.y[-1], f"{stats.nfe:5d} {stats.diffusion_nfe:5d} {stats.accepted:5d} {stats.rejected:4d}"
+
+
+@dataclass(frozen=True)
+class Torchsde:
+    """A solve by torchsde; with a hint, its path is built for steps of length DT."""
+
+    method: str
+    hint: bool = True
+
+    def solve(self, case: Case, y0: Tensor, bm: Any) -> Tensor:
+        adaptive = case.name in TOLERANCES
+        options: Any = {"adaptive": True, "rtol": case.tolerance, "atol": case.tolerance} if adaptive else {}
+        y: Any = torchsde.sdeint(case.field, y0, case.t, bm=bm, method=self.method, dt=DT, **options)
+        return y[-1]
+
+    def on(self, path: nde.BrownianPath, case: Case) -> Tensor:
+        return self.solve(case, case.y0, SharedPath(path))
+
+    def __call__(self, case: Case, y0: Tensor) -> tuple[Tensor, str]:
+        field: Any = case.field
+        field.evaluations.update(f=0, g=0)
+        area = "space-time" if self.method == "srk" else "none"
+        bm = torchsde.BrownianInterval(0.0, 1.0, tuple(y0.shape), dt=DT, levy_area_approximation=area)
+        y1 = self.solve(case, y0, bm if self.hint else None)
+        return y1, f"{field.evaluations['f']:5d} {field.evaluations['g']:5d}"
+
+
+def solvers(case: str) -> dict[str, Ours | Torchsde]:
+    """Everything that solves a case; the first is what the others are compared with."""
+    gradients = {"Backprop": nde.Backprop(), "DiscreteAdjoint": nde.DiscreteAdjoint()}
+    if case not in TOLERANCES:
+        peer = {"em": "euler"}.get(case, case)
+        peers = {f"torchsde {peer}": Torchsde(peer), f"torchsde {peer}, default path": Torchsde(peer, hint=False)}
+        return peers | {f"pyndereg {case} {name}": Ours(case, gradient) for name, gradient in gradients.items()}
+    rows: dict[str, Ours | Torchsde] = {f"torchsde {method}": Torchsde(method) for method in ("srk", "milstein")}
+    rows["torchsde srk, default path"] = Torchsde("srk", hint=False)
+    rows |= {f"pyndereg {method} Backprop": Ours(method, gradients["Backprop"]) for method in ("sriw1", "sosri")}
+    tolerance = MATCHING[case]
+    for name, gradient in gradients.items():
+        rows[f"pyndereg sosri at {tolerance:g} {name}"] = Ours("sosri", gradient, tolerance)
+    return rows
+
+
+def strong_errors(rows: dict[str, Ours | Torchsde], case: Case) -> dict[str, float]:
+    """Root mean square over all trajectories of the error at t1, the median of three paths."""
+    errors: dict[str, list[float]] = {name: [] for name in rows}
+    field: Any = case.field
+    for seed in range(3):
+        path = nde.BrownianPath(0.0, 1.0, case.y0.shape, seed=seed, cells=FINE_STEPS, dtype=case.y0.dtype)
+        problem = nde.SDEProblem(field.f, field.g, case.y0, brownian=path)
+        with torch.no_grad():
+            fine: Any = nde.solve(problem, "sriw1", dt=1 / FINE_STEPS, adaptive=False).y1
+            for name, solver in rows.items():
+                errors[name].append((solver.on(path, case) - fine).square().mean().sqrt().item())
+    return {name: statistics.median(found) for name, found in errors.items()}
+
+
+def bench(case: Case, repeats: int) -> None:
+    torch.set_num_threads(case.threads)
+    rows = solvers(case.name)
+    reference = next(iter(rows))
+    steps = f"rtol = atol = {case.tolerance:g}" if case.name in TOLERANCES else f"dt = {DT:g}"
+    print(f"\ncase {case.name}: state {tuple(case.y0.shape)} {case.y0.dtype}, {steps}, ", end="")
+    print(f"{len(case.t)} save points, {case.threads} thread, {repeats} interleaved repeats")
+    print(f"{'':38s} {'forward':>11s} {'ratio':>6s} {'fwd+bwd':>11s} {'ratio':>6s}   error     f     g   acc  rej")
+    errors = strong_errors(rows, case)
+    times, counts = interleaved(rows, case, repeats)
+    for name in rows:
+        row = f"{name:38s}"
+        for kind in ("forward", "both"):
+            ratio = statistics.median(a / b for a, b in zip(times[name, kind], times[reference, kind], strict=True))
+            row += f" {statistics.median(times[name, kind]) * 1e3:8.2f} ms {ratio:6.2f}"
+        print(f"{row} {errors[name]:7.2g} {counts[name]}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=["em", "milstein", *TOLERANCES])
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}, torchsde {torchsde.__version__}")
+    for name in arguments.cases:
+        bench(make_case(name), arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The continuous adjoint of a stochastic solve: state and adjoint solved backwards along the same path.
+
+In Stratonovich form a stochastic equation obeys the chain rule of ordinary calculus, so its adjoint is that of an
+ordinary equation with f dt + g dW in place of f dt: da = -(∂f/∂y)ᵀ a dt - (∂g/∂y)ᵀ (a ∘ dW). Both are solved backwards
+by Heun's method over the accepted steps, which keeps nothing of them but their times.
+
+Source: [@li2020scalable], section 3.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyndereg.solver.adjoints import refuse_second_derivatives
+from pyndereg.solver.stochastic.adjoint import add, inside
+from pyndereg.solver.stochastic.integration import StochasticTrajectory
+
+# (t, dt, y) and the increment over the step -> f dt + g dW in Stratonovich form, flat, differentiable in y.
+Motion = Callable[[float, float, Tensor, Tensor], Tensor]
+
+
+@dataclass
+class BacksolvedSolve:
+    """A stochastic solve that is ready to run, and its motion.
+
+    Attributes:
+        run: the forward solve, from the flat initial state.
+        motion: the equation's right-hand side, times increments.
+        increment: the path's dW over an interval (s, t); negative backwards.
+        checkpointing: put the state back on the forward solution where it was saved at the end of a step.
+        params: tensors inside the drift and the diffusion that receive gradients.
+        trajectory: what the forward solve left behind, once it ran.
+    """
+
+    run: Callable[[Tensor], StochasticTrajectory]
+    motion: Motion
+    increment: Callable[[float, float], Tensor]
+    checkpointing: bool
+    params: tuple[Tensor, ...]
+    trajectory: StochasticTrajectory | None = None
+
+
+class BacksolvedStochasticSolve(torch.autograd.Function):
+    """The solution of a stochastic problem on one Brownian path as a function of its initial state and parameters.
+
+    Inputs: a `BacksolvedSolve`; y0 (size,), and the parameters, any shapes. Outputs: as `StochasticTrajectory.outputs`;
+    only states are differentiable.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, solve: BacksolvedSolve, y0: Tensor, *params: Tensor) -> Any:
+        """Run the solve, and keep the times of its steps."""
+        trajectory = solve.trajectory = solve.run(y0)
+        ctx.set_materialize_grads(False)
+        ctx.solve = replace(solve, trajectory=None)
+        ctx.t, ctx.dt, ctx.t_reached = trajectory.march.t, trajectory.march.dt, trajectory.march.t_reached
+        ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
+        ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
+        outputs = trajectory.outputs()
+        ctx.save_for_backward(outputs[0], outputs[1] if solve.checkpointing else None, y0, *params)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Solve state and adjoint backwards."""
+        refuse_second_derivatives()
+        y1, saved, scaled_error, stiffness, sampled = cotangents
+        if scaled_error is not None or stiffness is not None:
+            raise RuntimeError(
+                "BacksolveAdjoint differentiates the solution, not the solver's steps, so solution.steps has no "
+                "gradient; pass gradient=DiscreteAdjoint() or Backprop()"
+            )
+        solve: BacksolvedSolve = ctx.solve
+        state, kept, *_ = ctx.saved_tensors
+        adjoint = torch.zeros_like(state) if y1 is None else y1
+        gradients = [torch.zeros_like(param) for param in solve.params]
+        ends = [*ctx.t[1:], ctx.t_reached]
+        for i in reversed(range(len(ctx.t))):
+            at_start, at_end = inside(ctx.saves[i], saved)
+            for k, (index, theta) in enumerate(ctx.samples):
+                if index == i and sampled is not None:
+                    at_start, at_end = add(at_start, (1.0 - theta) * sampled[k]), add(at_end, theta * sampled[k])
+            for row, theta in zip(ctx.saves[i].rows, ctx.saves[i].theta, strict=True):
+                state = kept[row] if kept is not None and theta == 1.0 else state
+            dW = solve.increment(ends[i], ctx.t[i])
+            state, adjoint = _heun(solve, ends[i], -ctx.dt[i], dW, state, add(at_end, adjoint), gradients)
+            adjoint = add(at_start, adjoint)
+        if ctx.saves_start and saved is not None:
+            adjoint = adjoint + saved[0]
+        _, wants_y0, *wants_params = ctx.needs_input_grad
+        return (
+            None,
+            adjoint if wants_y0 else None,
+            *(gradient if wanted else None for gradient, wanted in zip(gradients, wants_params, strict=True)),
+        )
+
+
+def _heun(
+    solve: BacksolvedSolve,
+    t: float,
+    dt: float,
+    dW: Tensor,
+    state: Tensor,
+    adjoint: Tensor,
+    gradients: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """One step of Heun's method of signed length dt; the parameters' part is added to `gradients`."""
+
+    def pull(t: float, y: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = y.detach().requires_grad_()
+            moved = solve.motion(t, dt, leaf, dW)
+        found = torch.autograd.grad(moved, (leaf, *solve.params), a, allow_unused=True, materialize_grads=True)
+        if gradients:
+            torch._foreach_add_(list(gradients), list(found[1:]), alpha=-0.5)
+        return moved.detach(), found[0]
+
+    moved, pulled = pull(t, state, adjoint)
+    again, back = pull(t + dt, state + moved, adjoint - pulled)
+    return state + 0.5 * (moved + again), adjoint - 0.5 * (pulled + back)
+
+
+def stratonovich_correction(g: Tensor, y: Tensor) -> Tensor:
+    """Half of g_i ∂g_i/∂y_i: what the Itô drift has beyond the Stratonovich drift, for diagonal noise.
+
+    Args:
+        g: diffusion at y, with its graph. Shape of y.
+    """
+    if not g.requires_grad:
+        return torch.zeros_like(y)
+    (product,) = torch.autograd.grad(g, y, g, create_graph=True, allow_unused=True, materialize_grads=True)
+    return 0.5 * product

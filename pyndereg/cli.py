@@ -3,14 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import Field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from pyndereg import plotting, results
-from pyndereg.experiments import comparison, digits_ode
+from pyndereg.experiments import classification, comparison, digits_ode, digits_sde, spiral_sde
 from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.sde_config import DigitsSDEConfig, SpiralSDEConfig
+from pyndereg.experiments.settings import AnyConfig, Config
 from pyndereg.experiments.train import TrainingDiverged
 from pyndereg.ivp.errors import SolveFailed
 from pyndereg.julia_runtime import JuliaError, JuliaUnavailable, doctor, install
@@ -34,6 +37,30 @@ EXIT_INTERRUPTED = 130
 DEMO_METHODS = ("none", "error", "stiffness")
 DEMO_FIGURE = "digits-ode.png"
 COMPARED_METHODS = ("none", "none+steer", "error", "stiffness", "local-unbiased", "local-biased", "taylor", "rnode")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What `pyndereg run` can run.
+
+    Args:
+        module: with EXPERIMENT, its name, `run` and `default_output`.
+        config: its configuration, whose fields become options.
+        summary: the record of a finished run in one line.
+        help: what is trained.
+    """
+
+    module: ModuleType
+    config: type[Config]
+    summary: Callable[[results.RunRecord], str]
+    help: str
+
+
+EXPERIMENTS = (
+    Experiment(digits_ode, DigitsODEConfig, classification.summary, "a neural ODE classifier of handwritten digits"),
+    Experiment(digits_sde, DigitsSDEConfig, classification.summary, "a neural SDE classifier of handwritten digits"),
+    Experiment(spiral_sde, SpiralSDEConfig, spiral_sde.summary, "a neural SDE on the moments of a stochastic spiral"),
+)
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -81,15 +108,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help="train one model and write its record")
     experiments = run.add_subparsers(metavar="EXPERIMENT", required=True, parser_class=OneSentenceParser)
-    digits = experiments.add_parser(
-        digits_ode.EXPERIMENT,
-        help="a neural ODE classifier of handwritten digits",
-        description="Train a neural ODE classifier of handwritten digits and write its record.",
-    )
-    add_settings(digits)
-    digits.add_argument("--output", type=Path, metavar="PATH", help="record (default: runs/<name of the run>.json)")
-    _add_overwrite(digits)
-    digits.set_defaults(command=_run_digits)
+    for experiment in EXPERIMENTS:
+        name, help_ = experiment.module.EXPERIMENT, experiment.help
+        parser = experiments.add_parser(name, help=help_, description=f"Train {help_} and write its record.")
+        add_settings(parser, experiment.config)
+        parser.add_argument("--output", type=Path, metavar="PATH", help="record (default: runs/<name of the run>.json)")
+        _add_overwrite(parser)
+        parser.set_defaults(command=_run, experiment=experiment)
 
 
 def _add_compare(commands: Any) -> None:
@@ -125,7 +150,7 @@ def _add_comparison(parser: argparse.ArgumentParser, *, but: Sequence[str]) -> N
     parser.add_argument(
         "--output-dir", type=Path, metavar="FOLDER", help="results (default: the first free runs/<command>-N)"
     )
-    add_settings(parser, but=but)
+    add_settings(parser, DigitsODEConfig, but=but)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="runs trained at a time (default: %(default)s)"
@@ -158,18 +183,18 @@ def _add_overwrite(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
 
 
-def add_settings(parser: argparse.ArgumentParser, *, but: Sequence[str] = ()) -> None:
-    """Turn every field of the configuration into an option, `but` some that the command decides itself."""
-    hints = get_type_hints(DigitsODEConfig)
-    for setting in fields(DigitsODEConfig):
+def add_settings(parser: argparse.ArgumentParser, config: type[Config], *, but: Sequence[str] = ()) -> None:
+    """Turn every field of a configuration into an option, `but` some that the command decides itself."""
+    hints = get_type_hints(config)
+    for setting in fields(config):
         if setting.name not in but:
             add_setting(parser, setting, hints[setting.name])
 
 
-def config_of(chosen: argparse.Namespace) -> DigitsODEConfig:
+def config_of(chosen: argparse.Namespace, config: type[AnyConfig]) -> AnyConfig:
     """The configuration that the options say; a field without an option has its default."""
-    names = {setting.name for setting in fields(DigitsODEConfig)}
-    return DigitsODEConfig.from_json({name: value for name, value in vars(chosen).items() if name in names})
+    names = {setting.name for setting in fields(config)}
+    return config.from_json({name: value for name, value in vars(chosen).items() if name in names})
 
 
 def add_setting(parser: argparse.ArgumentParser, setting: Field, annotation: Any) -> None:
@@ -195,17 +220,14 @@ def _shown(default: Any) -> str:
     return " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else str(default)
 
 
-def _run_digits(chosen: argparse.Namespace) -> None:
-    config = config_of(chosen)
-    path = chosen.output or digits_ode.default_output(config)
+def _run(chosen: argparse.Namespace) -> None:
+    experiment: Experiment = chosen.experiment
+    config = config_of(chosen, experiment.config)
+    path = chosen.output or experiment.module.default_output(config)
     results.check_destination(path, overwrite=chosen.overwrite)
-    record = digits_ode.run(config)
+    record = experiment.module.run(config)
     results.write(record, path, overwrite=chosen.overwrite)
-    metrics = record.metrics
-    print(
-        f"test accuracy {metrics['test_accuracy']:.2f} %, NFE {metrics['nfe']:.0f}, training "
-        f"{metrics['training_seconds']:.1f} s, prediction {1e3 * metrics['prediction_seconds']:.2f} ms: {path}"
-    )
+    print(f"{experiment.summary(record)}: {path}")
 
 
 def _compare(chosen: argparse.Namespace) -> None:
@@ -233,7 +255,7 @@ def _folder_of(chosen: argparse.Namespace, command: str) -> Path:
 
 def _comparison(chosen: argparse.Namespace, methods: Sequence[str], folder: Path) -> comparison.Comparison:
     return comparison.compare(
-        config_of(chosen),
+        config_of(chosen, DigitsODEConfig),
         methods,
         chosen.seeds,
         folder,
@@ -246,7 +268,7 @@ def _comparison(chosen: argparse.Namespace, methods: Sequence[str], folder: Path
 def _plot(chosen: argparse.Namespace) -> None:
     plotting.check_figure_path(chosen.output, overwrite=chosen.overwrite)
     records = [results.read(path) for path in chosen.records]
-    plotting.save(plotting.plot_comparison(records), chosen.output, overwrite=chosen.overwrite)
+    plotting.save(plotting.plot(records), chosen.output, overwrite=chosen.overwrite)
     print(f"figure: {chosen.output}")
 
 

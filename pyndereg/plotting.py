@@ -73,6 +73,52 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def plot(records: Sequence[RunRecord]) -> "Figure":
+    """The figure that fits the records: bands of trajectories where they hold any, else a comparison over the epochs.
+
+    Raises:
+        ModuleNotFoundError, ValueError: as `plot_bands` and `plot_comparison`; or the records are of more than one
+            experiment.
+    """
+    experiments = sorted({record.experiment for record in records})
+    if len(experiments) > 1:
+        raise ValueError(f"the records are of {' and '.join(experiments)}; draw those of one experiment at a time")
+    return (plot_bands if any(record.trajectories for record in records) else plot_comparison)(records)
+
+
+def plot_bands(records: Sequence[RunRecord]) -> "Figure":
+    """Mean and standard deviation of trajectories over time, of the data and of a trained model, element by element.
+
+    One column for each group (one regularizer), of which its first run is drawn; one row for each element of the state.
+
+    Args:
+        records: runs whose trajectories hold "t" and, as `mean` and `variance` of each element, "data", "before" and
+            "after" training, such as "data mean 1".
+    Returns:
+        The figure, to show or save.
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: no record, a seed twice, runs of one group that differ in length, or no trajectories in a record.
+    """
+    _require_matplotlib()
+    groups = group_by_label(records)
+    looks = choose_looks(list(groups))
+    elements = sum(name.startswith("data mean") for name in next(iter(groups.values()))[0].trajectories)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(5.4, 0.8 + 2.9 * len(groups)), 1.0 + 2.2 * max(elements, 1)), layout="constrained")
+        axes = figure.subplots(max(elements, 1), len(groups), squeeze=False, sharex=True, sharey="row")
+        for column, (label, runs) in zip(axes.T, groups.items(), strict=True):
+            column[0].set_title(f"{label}, seed {runs[0].seed}")
+            column[-1].set_xlabel("time t")
+            for place, panel in enumerate(column, start=1):
+                _draw_moments(panel, runs[0], place, looks[label])
+        for place, panel in enumerate(axes[:, 0], start=1):
+            panel.set_ylabel(f"$u_{place}$, mean ± standard deviation")
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    return figure
+
+
 def plot_comparison(records: Sequence[RunRecord]) -> "Figure":
     """NFE and test accuracy over the epochs, and the steps along one trajectory before and after training.
 
@@ -291,6 +337,27 @@ def _share_axes(axes: np.ndarray) -> None:
     for panel in axes[:-1].flat:
         panel.tick_params(labelbottom=False)
         panel.set_yscale("log")
+
+
+def _draw_moments(axes: "Axes", record: RunRecord, place: int, look: Look) -> None:
+    """Band of the trained model, mean before training, and the data with bars, of one element of the state."""
+    columns = record.trajectories
+    if not columns:
+        raise ValueError(f"the record of seed {record.seed} holds no trajectories; draw records of spiral-sde")
+    t = columns["t"]
+    deviation = {name: np.sqrt(columns[f"{name} variance {place}"]) for name in ("data", "after")}
+    mean = {name: np.array(columns[f"{name} mean {place}"]) for name in ("data", "before", "after")}
+    low, high = mean["after"] - deviation["after"], mean["after"] + deviation["after"]
+    axes.fill_between(t, low, high, color=look.color, alpha=0.2, linewidth=0)
+    axes.plot(t, mean["before"], color=SHARED.color, dashes=(4.0, 2.0), linewidth=1.0, label="model before training")
+    axes.plot(t, mean["after"], color=look.color, label="model after training")
+    axes.errorbar(
+        t, mean["data"], deviation["data"], fmt="o", color="0.25", markersize=2.5, elinewidth=0.7, label="data"
+    )
+    # An untrained model may leave the data's range far behind.
+    floor, ceiling = (mean["data"] - deviation["data"]).min(), (mean["data"] + deviation["data"]).max()
+    room = 0.25 * (ceiling - floor)
+    axes.set_ylim(floor - room, ceiling + room)
 
 
 def _draw_trace(axes: "Axes", trace: StepTrace, quantity: str, look: Look, *, label: str) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class StepTrace:
     stiffness: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        lengths = {column.name: len(getattr(self, column.name)) for column in fields(self)}
         if len(set(lengths.values())) > 1:
             raise InvalidRecord(
                 f"the columns of a step trace have lengths {lengths}; one row per step needs them equal"
@@ -61,8 +61,10 @@ class RunRecord:
         metrics: one final value under each name.
         steps_before: steps along the trajectory of the fixed evaluation batch before training.
         steps_after: the same batch's steps after training.
+        trajectories: what is drawn over time, one value per time under each name, among them "t"; empty where an
+            experiment has nothing of the kind, and in records written before there was.
     Raises:
-        InvalidRecord: two curves differ in length.
+        InvalidRecord: two curves differ in length, or two columns of the trajectories.
     """
 
     experiment: str
@@ -74,8 +76,12 @@ class RunRecord:
     metrics: Mapping[str, float]
     steps_before: StepTrace
     steps_after: StepTrace
+    trajectories: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.trajectories.items()}
+        if len(set(lengths.values())) > 1:
+            raise InvalidRecord(f"the trajectories have lengths {lengths}; one value per time needs them equal")
         lengths = {name: len(values) for name, values in self.curves.items()}
         if len(set(lengths.values())) > 1:
             raise InvalidRecord(f"the curves have lengths {lengths}; one value per epoch needs them equal")
@@ -179,6 +185,7 @@ def _parse(document: Mapping[str, Any], path: Path) -> RunRecord:
             metrics={name: _number(value) for name, value in document["metrics"].items()},
             steps_before=_parse_trace(document["steps_before"]),
             steps_after=_parse_trace(document["steps_after"]),
+            trajectories={name: _numbers(values) for name, values in document.get("trajectories", {}).items()},
         )
     except KeyError as missing:
         raise InvalidRecord(f"{path} is a damaged run record: {missing} is missing; run the experiment again") from None
@@ -187,7 +194,7 @@ def _parse(document: Mapping[str, Any], path: Path) -> RunRecord:
 
 
 def _parse_trace(columns: Mapping[str, Any]) -> StepTrace:
-    return StepTrace(**{field.name: _numbers(columns[field.name]) for field in fields(StepTrace)})
+    return StepTrace(**{column.name: _numbers(columns[column.name]) for column in fields(StepTrace)})
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

@@ -24,7 +24,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def few_timed_predictions(monkeypatch):
-    monkeypatch.setattr(cli.digits_ode, "PREDICTION_REPEATS", 2)
+    monkeypatch.setattr(cli.classification, "PREDICTION_REPEATS", 2)
+    monkeypatch.setattr(cli.spiral_sde, "PREDICTION_REPEATS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,27 @@ def test_a_run_writes_its_record_where_it_says_and_reports_the_final_metrics(cap
     shown = capsys.readouterr().out
     assert f"test accuracy {record.metrics['test_accuracy']:.2f} %, NFE {record.metrics['nfe']:.0f}" in shown
     assert "runs/digits-ode-error-seed3.json" in shown
+
+
+def test_the_spiral_is_run_recorded_and_drawn(capsys, folder):
+    quick = ["--iterations", "2", "--trajectories", "4", "--data-trajectories", "20", "--hidden", "4"]
+    assert cli.main(["run", "spiral-sde", "--regularizer", "error", "--seed", "5", *quick]) == 0
+    record = results.read(folder / "runs" / "spiral-sde-error-seed5.json")
+    shown = capsys.readouterr().out
+    assert f"loss {record.metrics['loss']:.4f}, NFE {record.metrics['nfe']:.1f}" in shown
+    assert cli.main(["plot", "runs/spiral-sde-error-seed5.json", "--output", "bands.svg"]) == 0
+    text = (folder / "bands.svg").read_text()
+    assert all(word in text for word in ("error, seed 5", "model after training", "data", "time t"))
+
+
+def test_the_stochastic_digits_are_run_recorded_and_drawn(capsys, folder):
+    quick = ["--epochs", "1", "--state", "4", "--hidden", "4", "--trajectories", "2"]
+    assert cli.main(["run", "digits-sde", *quick, "--error-weight", "3", "2"]) == 0
+    record = results.read(folder / "runs" / "digits-sde-none-seed0.json")
+    assert record.config["error_weight"] == [3.0, 2.0]
+    assert f"test accuracy {record.metrics['test_accuracy']:.2f} %" in capsys.readouterr().out
+    assert cli.main(["plot", "runs/digits-sde-none-seed0.json", "--output", "digits.svg"]) == 0
+    assert "NFE" in (folder / "digits.svg").read_text()
 
 
 def test_every_field_of_the_configuration_can_be_set(folder):
@@ -217,6 +239,10 @@ def test_a_demo_without_a_folder_takes_the_first_that_is_free(folder):
         (["compare", "--methods", "none", "none"], "methods are none, none; pass at least one, each once"),
         (["compare", "--gradient", "gauss", "--methods", "none", "error"], "the gradient 'gauss' cannot see"),
         (["compare", "--overwrite", "--resume"], "not allowed with argument"),
+        (["run", "spiral-sde", "--trajectories", "1"], "trajectories is 1; pass at least 2"),
+        (["run", "spiral-sde", "--regularizer", "taylor"], "regularizer is 'taylor'; choose one of none, error"),
+        (["run", "spiral-sde", "--method", "em", "--iterations", "1"], "method 'em' has no error estimate"),
+        (["run", "digits-sde", "--device", "abacus"], "device is 'abacus', which cannot be used"),
         (["plot", "none.json", "--output", "f.png"], "none.json does not exist; name a run record"),
         (["plot", "none.json", "--output", "f.jpg"], "suffix '.jpg'; choose one of .png, .svg, .pdf"),
         (["plot", "none.json"], "the following arguments are required: --output"),

@@ -185,3 +185,51 @@ def test_another_suffix_is_refused_with_those_that_work(tmp_path):
 def test_records_that_make_no_figure_are_refused(records, sentence):
     with pytest.raises(ValueError, match=sentence):
         plotting.plot_comparison(records)
+
+
+def make_spiral(regularizer="none", seed=0, **changes):
+    columns = {"t": (0.0, 0.5, 1.0)}
+    for place in (1, 2):
+        columns |= {
+            f"data mean {place}": (0.0, 1.0, 2.0 * place),
+            f"data variance {place}": (0.0, 0.25, 1.0),
+            f"before mean {place}": (0.0, 0.5, 0.5),
+            f"before variance {place}": (0.0, 0.0, 0.0),
+            f"after mean {place}": (0.0, 1.5, 3.0),
+            f"after variance {place}": (0.0, 0.04, 4.0),
+        }
+    record = replace(make_record(regularizer, seed), experiment="spiral-sde", trajectories=columns)
+    return replace(record, **changes)
+
+
+def test_bands_reach_one_standard_deviation_to_either_side_of_the_trained_models_mean():
+    first, second = plotting.plot_bands([make_spiral()]).axes
+    for panel in (first, second):
+        band = next(artist for artist in panel.collections if isinstance(artist, PolyCollection))
+        corners = {(round(x, 9), round(y, 9)) for x, y in band.get_paths()[0].vertices}
+        assert {(0.5, 1.3), (0.5, 1.7), (1.0, 1.0), (1.0, 5.0)} <= corners
+        before, after, data = (line.get_ydata() for line in panel.lines)
+        np.testing.assert_array_equal(before, [0.0, 0.5, 0.5])
+        np.testing.assert_array_equal(after, [0.0, 1.5, 3.0])
+    np.testing.assert_array_equal(data, [0.0, 1.0, 4.0])
+
+
+def test_bands_have_a_column_for_each_regularizer_with_its_first_seed():
+    records = [make_spiral("error", 35), make_spiral("none", 5), make_spiral("error", 5)]
+    figure = plotting.plot_bands(records)
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["none, seed 5", "error, seed 5", "", ""]
+
+
+def test_the_figure_is_chosen_by_what_the_records_hold():
+    assert len(plotting.plot([make_spiral()]).axes) == 2
+    assert len(plotting.plot([make_record()]).axes) == 8
+
+
+def test_records_of_two_experiments_are_not_drawn_together():
+    with pytest.raises(ValueError, match="the records are of digits-ode and spiral-sde; draw those of one experiment"):
+        plotting.plot([make_record(), make_spiral()])
+
+
+def test_a_record_without_trajectories_has_no_bands():
+    with pytest.raises(ValueError, match="the record of seed 7 holds no trajectories"):
+        plotting.plot_bands([make_record(seed=7)])

@@ -176,3 +176,18 @@ def test_curves_of_different_lengths_are_refused():
 def test_a_record_knows_how_many_epochs_it_covers():
     assert RECORD.epochs == 2
     assert replace(RECORD, curves={}).epochs == 0
+
+
+def test_trajectories_are_kept_and_records_without_any_are_read(path):
+    record = replace(RECORD, trajectories={"t": (0.0, 1.0), "mean": (2.0, 3.0)})
+    results.write(record, path)
+    assert results.read(path) == record
+    document = json.loads(path.read_text())
+    del document["trajectories"]
+    path.write_text(json.dumps(document))
+    assert results.read(path) == replace(record, trajectories={})
+
+
+def test_trajectories_of_different_lengths_are_refused():
+    with pytest.raises(InvalidRecord, match="one value per time"):
+        replace(RECORD, trajectories={"t": (0.0, 1.0), "mean": (2.0,)})

@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pyndereg.experiments.classification import time_predictions, with_prediction_time
 from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import (
-    ODEClassifier,
-    record_name,
-    time_predictions,
-    with_prediction_time,
-)
+from pyndereg.experiments.digits_ode import ODEClassifier, record_name
 from pyndereg.experiments.table import format_table
 from pyndereg.experiments.workers import Trained, train_all
 from pyndereg.results import RunRecord, check_destination, read, write

@@ -1,10 +1,10 @@
-"""What an experiment can be told, as values that are checked when they are made."""
+"""What the neural ODE of the digits can be told, as values that are checked when they are made."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from dataclasses import field as setting
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, get_args
+
+from pyndereg.experiments.settings import Config, about
 
 Regularizer = Literal["none", "error", "stiffness", "both", "local-unbiased", "local-biased", "taylor", "rnode"]
 Precision = Literal["float32", "float64"]
@@ -29,13 +29,8 @@ OF_THE_RECORD: tuple[Regularizer, ...] = ("error", "stiffness", "both")
 THROUGH_THE_STEPS: tuple[GradientName, ...] = ("auto", "discrete", "backprop")
 
 
-def _about(meaning: str, *, least: float | None = None, above: float | None = None) -> dict[str, Any]:
-    """What the command line says about a field, and the bound that its numbers keep."""
-    return {"meaning": meaning, "least": least, "above": above}
-
-
 @dataclass(frozen=True, kw_only=True)
-class DigitsODEConfig:
+class DigitsODEConfig(Config):
     """How to train the 2021 paper's neural ODE classifier on handwritten digits; one value per choice.
 
     Vector field, solver, tolerances, weights and aggregates are those of [@pal2021opening] on MNIST and its published
@@ -49,107 +44,107 @@ class DigitsODEConfig:
 
     regularizer: Regularizer = setting(
         default="none",
-        metadata=_about(
+        metadata=about(
             "what joins the loss: the solver's error or stiffness estimates, the error of one step at a random time or"
             " of a random step, a Taylor derivative, or kinetic energy and Jacobian"
         ),
     )
     steer: bool = setting(
-        default=False, metadata=_about("sample the end time of every training solve from U(1 - b, 1 + b)")
+        default=False, metadata=about("sample the end time of every training solve from U(1 - b, 1 + b)")
     )
     steer_halfwidth: float = setting(
-        default=0.5, metadata=_about("b of the sampled end time, in units of time", above=0.0)
+        default=0.5, metadata=about("b of the sampled end time, in units of time", above=0.0)
     )
     seed: int = setting(
-        default=0, metadata=_about("seed of the weights, the order of the batches and the sampled end times", least=0)
+        default=0, metadata=about("seed of the weights, the order of the batches and the sampled end times", least=0)
     )
     # From 25 epochs on the plain model reads every training image, and its accuracy and cost change no more.
-    epochs: int = setting(default=40, metadata=_about("passes through the training images", least=1))
+    epochs: int = setting(default=40, metadata=about("passes through the training images", least=1))
     # The paper's 512 images would be a third of these data: too few updates per epoch.
-    batch_size: int = setting(default=128, metadata=_about("images per update", least=1))
-    hidden: int = setting(default=100, metadata=_about("width of the vector field's hidden layer", least=1))
-    method: str = setting(default="tsit5", metadata=_about("solver"))
-    rtol: float = setting(default=1.4e-8, metadata=_about("relative tolerance of the solver, dimensionless", above=0.0))
+    batch_size: int = setting(default=128, metadata=about("images per update", least=1))
+    hidden: int = setting(default=100, metadata=about("width of the vector field's hidden layer", least=1))
+    method: str = setting(default="tsit5", metadata=about("solver"))
+    rtol: float = setting(default=1.4e-8, metadata=about("relative tolerance of the solver, dimensionless", above=0.0))
     atol: float = setting(
-        default=1.4e-8, metadata=_about("absolute tolerance of the solver, in pixel intensities", above=0.0)
+        default=1.4e-8, metadata=about("absolute tolerance of the solver, in pixel intensities", above=0.0)
     )
     # The paper computes in float32. At its tolerance the error estimate of these 64 pixels is then mostly round-off,
     # which no vector field can lower: float64 leaves the regularizer a truncation error to work on, and spares the
     # plain model a third of its evaluations.
-    precision: Precision = setting(default="float64", metadata=_about("floating-point type of states and weights"))
-    engine: Engine = setting(default="embedded", metadata=_about("who takes the steps"))
+    precision: Precision = setting(default="float64", metadata=about("floating-point type of states and weights"))
+    engine: Engine = setting(default="embedded", metadata=about("who takes the steps"))
     field: Field = setting(
         default="auto",
-        metadata=_about("with the julia engine, whether the vector field is a Julia network or called back from Julia"),
+        metadata=about("with the julia engine, whether the vector field is a Julia network or called back from Julia"),
     )
     # The first three give the same gradient, the others that of the exact solution; where memory is no concern, keeping
     # the graph is faster than replaying the steps, but only steps taken in PyTorch have one.
     gradient: GradientName = setting(
         default="auto",
-        metadata=_about(
+        metadata=about(
             "how gradients flow: auto is backprop in the embedded engine; those after backprop are continuous adjoints"
         ),
     )
-    optimizer: Optimizer = setting(default="momentum", metadata=_about("gradient descent with momentum 0.9, or Adam"))
-    learning_rate: float = setting(default=0.1, metadata=_about("step size of the optimizer", above=0.0))
+    optimizer: Optimizer = setting(default="momentum", metadata=about("gradient descent with momentum 0.9, or Adam"))
+    learning_rate: float = setting(default=0.1, metadata=about("step size of the optimizer", above=0.0))
     # The paper's 100 to 10 belongs to 8,850 updates; in as few as here it lowers the cost further, but takes a point
     # of accuracy.
     error_weight: tuple[float, float] = setting(
         default=(30.0, 3.0),
-        metadata=_about("weight of the error estimate at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the error estimate at the start and the end of an exponential decay", above=0.0),
     )
     # The paper's constant.
     stiffness_weight: tuple[float, float] = setting(
         default=(0.1, 0.1),
-        metadata=_about("weight of the stiffness estimate at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the stiffness estimate at the start and the end of an exponential decay", above=0.0),
     )
     # One short step's error is far below what the solver's own steps allow themselves, and so must be weighed more. The
     # 2023 paper's 2.5 to 1 belongs to the published gradient, which is some 1e7 times larger.
     local_weight: tuple[float, float] = setting(
         default=(2.5e6, 1e6),
-        metadata=_about("weight of the local step's error at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the local step's error at the start and the end of an exponential decay", above=0.0),
     )
     # The published gradient does not vanish with the error. On these data it left the cost as it is, at weights up to
     # 0.1, or kept the vector field from learning, from 0.25 on.
     local_gradient: LocalGradient = setting(
         default="step",
-        metadata=_about(
+        metadata=about(
             "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
             " the solution up to it"
         ),
     )
-    taylor_order: int = setting(default=3, metadata=_about("order of the Taylor derivative", least=1))
+    taylor_order: int = setting(default=3, metadata=about("order of the Taylor derivative", least=1))
     # The 0.00302 that [@pal2021opening] takes belongs to far more updates; here it spares less than a fifth of the
     # evaluations.
     taylor_weight: tuple[float, float] = setting(
         default=(0.3, 0.3),
-        metadata=_about("weight of the Taylor derivative at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the Taylor derivative at the start and the end of an exponential decay", above=0.0),
     )
     # The 0.01 of [@finlay2020how] changes nothing here. More weight on the Jacobian costs accuracy and spares nothing.
     kinetic_weight: tuple[float, float] = setting(
         default=(0.3, 0.3),
-        metadata=_about("weight of the kinetic energy at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the kinetic energy at the start and the end of an exponential decay", above=0.0),
     )
     jacobian_weight: tuple[float, float] = setting(
         default=(0.01, 0.01),
-        metadata=_about("weight of the Jacobian's norm at the start and the end of an exponential decay", above=0.0),
+        metadata=about("weight of the Jacobian's norm at the start and the end of an exponential decay", above=0.0),
     )
     # The paper prints sums over the steps; the weights that it states belong to what its code computes.
     aggregates: Aggregates = setting(
         default="code",
-        metadata=_about(
+        metadata=about(
             "how the steps' estimates become one number: as the code of the paper has it (mean of E dt, max of S/3.5)"
             " or as the paper prints it (sum of E dt, sum of S dt)"
         ),
     )
     test_fraction: float = setting(
-        default=0.2, metadata=_about("part of the images of each digit that is kept for testing", above=0.0)
+        default=0.2, metadata=about("part of the images of each digit that is kept for testing", above=0.0)
     )
     split_seed: int = setting(
-        default=0, metadata=_about("seed of the train/test split, which runs that are compared must share", least=0)
+        default=0, metadata=about("seed of the train/test split, which runs that are compared must share", least=0)
     )
-    threads: int = setting(default=1, metadata=_about("processor threads for the tensor operations", least=1))
-    device: str = setting(default="cpu", metadata=_about("where the tensors live, in torch's words"))
+    threads: int = setting(default=1, metadata=about("processor threads for the tensor operations", least=1))
+    device: str = setting(default="cpu", metadata=about("where the tensors live, in torch's words"))
 
     def __post_init__(self) -> None:
         if self.gradient == "forward":
@@ -157,7 +152,7 @@ class DigitsODEConfig:
                 "gradient is 'forward', which is for up to about a hundred parameters, and this network has more; "
                 f"choose one of {', '.join(get_args(GradientName))}"
             )
-        check_fields(self)
+        super().__post_init__()
         if self.regularizer in OF_THE_RECORD and self.gradient not in THROUGH_THE_STEPS:
             raise ValueError(
                 f"regularizer is {self.regularizer!r}, which the gradient {self.gradient!r} cannot see, since it has "
@@ -165,70 +160,3 @@ class DigitsODEConfig:
             )
         if self.test_fraction >= 1:
             raise ValueError(f"test_fraction is {self.test_fraction}; pass a number above 0 and below 1")
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "DigitsODEConfig":
-        """The configuration of a run record, or any mapping from field to value in which a list stands for a pair.
-
-        Raises:
-            TypeError: a field is unknown or has the wrong type.
-            ValueError: a value is outside its bounds.
-        """
-        fields_of_run: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**fields_of_run)
-
-
-def json_values(config: Any) -> dict[str, Any]:
-    """Every field of a configuration as JSON has it: a pair becomes a list."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-
-
-def check_fields(config: Any) -> None:
-    """Check every field of a configuration against its annotation and its bounds.
-
-    Raises:
-        TypeError, ValueError: as the configuration says.
-    """
-    hints = get_type_hints(type(config))
-    for one in fields(config):
-        value, expected = getattr(config, one.name), hints[one.name]
-        _check_type(one.name, value, expected)
-        for number in _numbers_in(value):
-            _check_bounds(one.name, number, one.metadata["least"], one.metadata["above"])
-
-
-def _check_type(name: str, value: Any, expected: Any) -> None:
-    allowed = get_args(expected)
-    if allowed and all(isinstance(choice, str) for choice in allowed):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
-    elif allowed:
-        if not isinstance(value, tuple) or len(value) != len(allowed):
-            raise TypeError(f"{name} is {value!r}; pass a tuple of {len(allowed)} numbers")
-        for item, kind in zip(value, allowed, strict=True):
-            _check_type(name, item, kind)
-    elif expected is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} is {value!r}; pass a number")
-    elif expected is int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}; pass a whole number")
-    elif not isinstance(value, expected):
-        raise TypeError(f"{name} is {value!r}; pass a value of type {expected.__name__}")
-
-
-def _numbers_in(value: Any) -> Sequence[float]:
-    if isinstance(value, tuple):
-        return [number for number in value if isinstance(number, int | float)]
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
-
-
-def _check_bounds(name: str, number: float, least: float | None, above: float | None) -> None:
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}; pass a finite number")
-    if least is not None and number < least:
-        raise ValueError(f"{name} is {number}; pass at least {least:g}")
-    if above is not None and number <= above:
-        raise ValueError(f"{name} is {number}; pass a number above {above:g}")

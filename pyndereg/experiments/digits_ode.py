@@ -1,26 +1,19 @@
 """A neural ODE classifier of handwritten digits, regularized to be easy to solve."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pyndereg import fields
-from pyndereg.experiments.config import DigitsODEConfig, json_values
-from pyndereg.experiments.data import CLASSES, PIXELS, LabelledImages, load_handwritten_digits
+from pyndereg.experiments import naming
+from pyndereg.experiments.classification import time_predictions, train_and_record, with_prediction_time
+from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.data import CLASSES, PIXELS
+from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.regularization import penalty_terms, solve_regularizers
-from pyndereg.experiments.train import (
-    EpochReport,
-    accuracy,
-    fit,
-    prediction_seconds,
-    progress_bar,
-    reproducible,
-    solve_once,
-    trace,
-)
+from pyndereg.experiments.train import EpochReport, progress_bar
 from pyndereg.ivp.options import (
     Backprop,
     BacksolveAdjoint,
@@ -31,13 +24,10 @@ from pyndereg.ivp.options import (
 )
 from pyndereg.ivp.solution import Solution
 from pyndereg.models import EndTimeSampling, NeuralODE
-from pyndereg.results import RunRecord, installed_versions
+from pyndereg.results import RunRecord
 
 EXPERIMENT = "digits-ode"
-EVALUATION_IMAGES = 512  # NFE and prediction time are those of one batch of this size, as in the paper
-PREDICTION_REPEATS = 15
 MOMENTUM = 0.9
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 GRADIENTS = {
     "discrete": DiscreteAdjoint(),
     "backprop": Backprop(),
@@ -96,7 +86,7 @@ def run(config: DigitsODEConfig) -> RunRecord:
 
     Raises:
         ModuleNotFoundError: tqdm is not installed.
-        ValueError, TrainingDiverged, SolveFailed, and more: as `train_classifier` says.
+        ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
     with progress_bar(config.epochs) as report:
         model, record = train_classifier(config, report=report)
@@ -107,66 +97,16 @@ def run(config: DigitsODEConfig) -> RunRecord:
 def train_classifier(
     config: DigitsODEConfig, *, report: Callable[[EpochReport], None] | None = None
 ) -> tuple[ODEClassifier, RunRecord]:
-    """Train one classifier as configured; `report` is told after every epoch where the run stands.
-
-    Returns:
-        The trained model and the record of the run: curves as `fit` names them; metrics train_accuracy and
-        test_accuracy (percent, of the trained model), nfe (evaluations) and training_seconds. The prediction time is
-        missing, since it means something only if nothing else runs meanwhile; see `time_predictions`.
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-        ValueError: the device, the method or a combination of choices cannot be used.
-        TrainingDiverged: the loss or a penalty became infinite or NaN.
-        SolveFailed: a solve ended badly.
-    """
-    check_device(config.device)
-    images = _images(config)
-    evaluation_batch = images.train_images[:EVALUATION_IMAGES]
-    with reproducible(config.seed, config.threads):
-        model = ODEClassifier(config)
-        steps_before = trace(solve_once(model, evaluation_batch).steps)
-        curves = fit(
-            model,
-            make_optimizer(model, config),
-            images,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            terms=penalty_terms(config),
-            evaluation_batch=evaluation_batch,
-            title=title(config),
-            report=report,
-        )
-        after = solve_once(model, evaluation_batch)
-        metrics = {
-            "train_accuracy": accuracy(model, images.train_images, images.train_labels),
-            "test_accuracy": accuracy(model, images.test_images, images.test_labels),
-            "nfe": float(after.stats.nfe),
-            "training_seconds": curves["training_seconds"][-1],
-        }
-    record = RunRecord(
-        experiment=EXPERIMENT,
-        config=json_values(config),
-        versions=installed_versions(),
-        seed=config.seed,
-        device=config.device,
-        curves=curves,
-        metrics=metrics,
-        steps_before=steps_before,
-        steps_after=trace(after.steps),
+    """Train one classifier as configured; returns, reports and raises as `train_and_record`."""
+    return train_and_record(
+        EXPERIMENT,
+        config,
+        build=lambda: ODEClassifier(config),
+        optimizer=lambda model: make_optimizer(model, config),
+        terms=penalty_terms(config),
+        title=title(config),
+        report=report,
     )
-    return model, record
-
-
-def time_predictions(models: list[ODEClassifier], config: DigitsODEConfig) -> list[float]:
-    """Median seconds that each model takes to predict the evaluation batch, one model at a time."""
-    batch = _images(config).train_images[:EVALUATION_IMAGES]
-    with reproducible(config.seed, config.threads):
-        return prediction_seconds(models, batch, repeats=PREDICTION_REPEATS)
-
-
-def with_prediction_time(record: RunRecord, seconds: float) -> RunRecord:
-    """The record with one more metric, prediction_seconds: seconds per evaluation batch."""
-    return replace(record, metrics={**record.metrics, "prediction_seconds": seconds})
 
 
 def make_optimizer(model: nn.Module, config: DigitsODEConfig) -> torch.optim.Optimizer:
@@ -184,35 +124,14 @@ def method_name(config: DigitsODEConfig) -> str:
 
 def title(config: DigitsODEConfig) -> str:
     """The run in a few words, for a bar or a line of output."""
-    return f"{method_name(config)}, seed {config.seed}"
-
-
-def default_output(config: DigitsODEConfig) -> Path:
-    """Where the record of a run goes unless told otherwise."""
-    return Path("runs") / record_name(config)
+    return naming.run_title(method_name(config), config.seed)
 
 
 def record_name(config: DigitsODEConfig) -> str:
     """File name of a run's record."""
-    method = method_name(config).replace("+", "-").replace("@", "-")
-    return f"{EXPERIMENT}-{method}-seed{config.seed}.json"
+    return naming.record_name(EXPERIMENT, method_name(config), config.seed)
 
 
-def check_device(name: str) -> None:
-    """Make sure that torch can place tensors on a device.
-
-    Raises:
-        ValueError: torch knows no such device, or there is none on this machine.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as reason:
-        cause = str(reason).splitlines()[0].rstrip(".")
-        raise ValueError(f"device is {name!r}, which cannot be used ({cause}); pass cpu, or cuda on a GPU") from None
-
-
-def _images(config: DigitsODEConfig) -> LabelledImages:
-    images = load_handwritten_digits(
-        test_fraction=config.test_fraction, seed=config.split_seed, dtype=PRECISIONS[config.precision]
-    )
-    return images.to(config.device)
+def default_output(config: DigitsODEConfig) -> Path:
+    """Where the record of a run goes unless told otherwise."""
+    return naming.default_output(EXPERIMENT, method_name(config), config.seed)

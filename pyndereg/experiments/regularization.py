@@ -1,13 +1,14 @@
 """What each choice of regularizer asks of a training solve, and what it adds to the loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor
 
 from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.sde_config import SDEConfig
 from pyndereg.experiments.train import PenaltyTerm
-from pyndereg.ivp.solution import Solution
+from pyndereg.ivp.solution import Solution, StepRecord
 from pyndereg.regularizers import (
     Exponential,
     JacobianFrobenius,
@@ -26,6 +27,11 @@ STIFFNESS_ESTIMATES = {
     "code": partial(stiffness_estimate, aggregate="max", weight_by_dt=False, count_start=True, stability_size=3.5068),
     "paper": stiffness_estimate,
 }
+# Of stochastic equations: the mean in place of the largest, and the stability interval of sosri2.
+SDE_STIFFNESS_ESTIMATE = partial(
+    stiffness_estimate, aggregate="mean", weight_by_dt=False, count_start=True, stability_size=10.6
+)
+Estimate = Callable[[StepRecord], Tensor]
 
 
 def solve_regularizers(config: DigitsODEConfig) -> dict[str, Regularizer]:
@@ -54,15 +60,54 @@ def penalty_terms(config: DigitsODEConfig) -> tuple[PenaltyTerm, ...]:
     The term of each name has the configuration's weight of that name, which decays exponentially from epoch to epoch.
     Source: [@pal2021opening] for "error", "stiffness" and "both"; else as `solve_regularizers`.
     """
-    values: dict[str, Callable[[Solution], Tensor]] = {
-        name: partial(_penalty, place=place) for place, name in enumerate(solve_regularizers(config))
-    }
+    values = _local_penalties(solve_regularizers(config))
     if config.regularizer in ("error", "both"):
         values["error"] = partial(_of_the_steps, estimate=ERROR_ESTIMATES[config.aggregates])
     if config.regularizer in ("stiffness", "both"):
         values["stiffness"] = partial(_of_the_steps, estimate=STIFFNESS_ESTIMATES[config.aggregates])
+    return _weighted(values, config, config.epochs)
+
+
+def sde_regularizers(config: SDEConfig) -> dict[str, LocalError]:
+    """What the training solves of a stochastic equation are asked for, named as in `solve_regularizers`.
+
+    As in the published code for stochastic equations, every stage of the fresh step is differentiated, and its state,
+    length and increments are constants.
+    Source: [@pal2023locally].
+    """
+    if config.regularizer in ("local-unbiased", "local-biased"):
+        sampling = config.regularizer.removeprefix("local-")
+        return {"local": LocalError(sampling=sampling, through_first_stage=True)}
+    return {}
+
+
+def sde_penalty_terms(config: SDEConfig, *, error: Estimate, updates: int) -> tuple[PenaltyTerm, ...]:
+    """The terms that the configured regularizer adds to the loss of a stochastic equation; none for "none".
+
+    Args:
+        config: regularizer and weights.
+        error: how the steps' error estimates become one number.
+        updates: calls of the weight from the start to the end of its change: epochs or iterations.
+    Source: [@pal2021opening]; the aggregates are those of its published code.
+    """
+    values = _local_penalties(sde_regularizers(config))
+    if config.regularizer == "error":
+        values["error"] = partial(_of_the_steps, estimate=error)
+    if config.regularizer == "stiffness":
+        values["stiffness"] = partial(_of_the_steps, estimate=SDE_STIFFNESS_ESTIMATE)
+    return _weighted(values, config, updates)
+
+
+def _local_penalties(regularizers: Mapping[str, Regularizer]) -> dict[str, Callable[[Solution], Tensor]]:
+    return {name: partial(_penalty, place=place) for place, name in enumerate(regularizers)}
+
+
+def _weighted(
+    values: Mapping[str, Callable[[Solution], Tensor]], config: DigitsODEConfig | SDEConfig, updates: int
+) -> tuple[PenaltyTerm, ...]:
+    """Each value with the configuration's weight of its name."""
     return tuple(
-        PenaltyTerm(name, value, Exponential(*getattr(config, f"{name}_weight"), steps=config.epochs))
+        PenaltyTerm(name, value, Exponential(*getattr(config, f"{name}_weight"), steps=updates))
         for name, value in values.items()
     )
 

@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
+from pyndereg.experiments.classification import EVALUATION_IMAGES
 from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import EVALUATION_IMAGES, method_name
+from pyndereg.experiments.digits_ode import method_name
 from pyndereg.results import RunRecord
 
 # Heading, metric, digits, factor from the metric's unit to that of the heading.

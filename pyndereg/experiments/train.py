@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,20 @@ class PenaltyTerm:
     weight: Callable[[int], float]
 
 
+class Report(Protocol):
+    """Where a run stands, for whoever watches."""
+
+    @property
+    def title(self) -> str:
+        """The run in a few words."""
+        ...
+
+    @property
+    def standing(self) -> str:
+        """What it has reached, in a few words."""
+        ...
+
+
 @dataclass(frozen=True)
 class EpochReport:
     """Where a run stands after an epoch, for whoever watches.
@@ -57,6 +71,11 @@ class EpochReport:
     test_accuracy: float
     loss: float
     nfe: int
+
+    @property
+    def standing(self) -> str:
+        """Where the run stands, in a few words."""
+        return f"test accuracy {self.test_accuracy:.1f} %, loss {self.loss:.3f}, NFE {self.nfe}"
 
 
 @dataclass(frozen=True)
@@ -77,11 +96,12 @@ class EpochSummary:
 
 
 @contextlib.contextmanager
-def progress_bar(epochs: int, *, shown: bool | None = None) -> Iterator[Callable[[EpochReport], None]]:
-    """A bar that moves one epoch on with every report that it is given, and shows the report.
+def progress_bar(total: int, *, unit: str = "epoch", shown: bool | None = None) -> Iterator[Callable[[Report], None]]:
+    """A bar that moves one on with every report that it is given, and shows the report.
 
     Args:
-        epochs: reports to come.
+        total: reports to come.
+        unit: what there is a report of.
         shown: True, False, or None for only where standard error is a terminal.
     Raises:
         ModuleNotFoundError: tqdm is not installed.
@@ -90,13 +110,11 @@ def progress_bar(epochs: int, *, shown: bool | None = None) -> Iterator[Callable
         raise ModuleNotFoundError(
             'the progress bar needs tqdm, which is not installed; run pip install "pyndereg[experiments]"'
         )
-    with tqdm(total=epochs, unit="epoch", disable=None if shown is None else not shown, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit=unit, disable=None if shown is None else not shown, dynamic_ncols=True) as bar:
 
-        def show(report: EpochReport) -> None:
+        def show(report: Report) -> None:
             bar.set_description_str(report.title, refresh=False)
-            bar.set_postfix_str(
-                f"test accuracy {report.test_accuracy:.1f} %, loss {report.loss:.3f}, NFE {report.nfe}", refresh=False
-            )
+            bar.set_postfix_str(report.standing, refresh=False)
             bar.update()
 
         yield show

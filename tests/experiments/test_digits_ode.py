@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyndereg.experiments import digits_ode
+from pyndereg.experiments import classification, digits_ode
 from pyndereg.experiments.config import DigitsODEConfig
 from pyndereg.experiments.digits_ode import (
     ODEClassifier,
-    check_device,
     method_name,
     record_name,
     title,
     train_classifier,
 )
+from pyndereg.experiments.placement import check_device
 from pyndereg.ivp import (
     Backprop,
     BacksolveAdjoint,
@@ -132,7 +132,7 @@ def test_the_penalties_of_training_solves_cost_nothing_in_evaluation():
 def test_the_train_accuracy_is_that_of_the_trained_model():
     config = replace(QUICK, seed=1)
     model, record = train_classifier(config)
-    images = digits_ode._images(config)
+    images = classification.images_of(config)
     found = model(images.train_images)[0].argmax(dim=1) == images.train_labels
     assert record.metrics["train_accuracy"] == pytest.approx(100.0 * found.double().mean().item(), rel=1e-12)
 
@@ -192,7 +192,7 @@ def test_the_precision_is_that_of_weights_and_states():
 
 
 def test_a_finished_run_has_its_prediction_time(monkeypatch):
-    monkeypatch.setattr(digits_ode, "PREDICTION_REPEATS", 2)
+    monkeypatch.setattr(classification, "PREDICTION_REPEATS", 2)
     record = digits_ode.run(QUICK)
     assert record.metrics["prediction_seconds"] > 0.0
     assert set(record.metrics) == {"train_accuracy", "test_accuracy", "nfe", "training_seconds", "prediction_seconds"}

@@ -1,0 +1,268 @@
+"""A neural SDE fitted to the mean and variance of a stochastic spiral, regularized to be easy to solve."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pyndereg import fields
+from pyndereg.experiments import naming
+from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
+from pyndereg.experiments.sde_config import SpiralSDEConfig
+from pyndereg.experiments.sde_networks import GRADIENTS, initialize
+from pyndereg.experiments.settings import json_values
+from pyndereg.experiments.spiral_data import START, TIMES, Moments, spiral_moments
+from pyndereg.experiments.train import (
+    PenaltyTerm,
+    TrainingDiverged,
+    prediction_seconds,
+    progress_bar,
+    reproducible,
+    trace,
+    weighted_penalty,
+)
+from pyndereg.ivp.solution import Solution, StepRecord
+from pyndereg.models import NeuralSDE
+from pyndereg.regularizers import error_estimate
+from pyndereg.results import RunRecord, installed_versions
+
+EXPERIMENT = "spiral-sde"
+# The paper's loss and NFE are those of one solve, which vary by a third and by a hundredth from path to path.
+EVALUATION_SOLVES = 10
+PREDICTION_REPEATS = 15
+
+
+class SpiralModel(nn.Module):
+    """The neural SDE dy = W2 tanh(W1 y^3 + b1) + b2 dt + (W3 y + b3) dW, with y^3 and dW element by element.
+
+    Args:
+        config: solver, tolerances, gradient, regularizer, width, trajectories, precision and device.
+    Source: [@pal2021opening], the spiral experiment.
+    """
+
+    def __init__(self, config: SpiralSDEConfig) -> None:
+        super().__init__()
+        self.trajectories = config.trajectories
+        drift = nn.Sequential(fields.Power(3), nn.Linear(2, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 2))
+        self.nsde = NeuralSDE(
+            fields.Autonomous(drift),
+            fields.Autonomous(nn.Linear(2, 2)),
+            method=config.solver,
+            rtol=config.rtol,
+            atol=config.atol,
+            saveat=TIMES,
+            gradient=GRADIENTS[config.gradient],
+            regularizers=tuple(sde_regularizers(config).values()),
+        )
+        initialize(self)
+        self.to(config.device, PRECISIONS[config.precision])
+
+    def forward(self, start: Tensor, *, seed: int | None = None) -> tuple[Tensor, Solution]:
+        """Trajectories at the times of the data, all along paths of their own with one step length.
+
+        Args:
+            start: Shape (2,), units of u.
+            seed: of the Brownian motion; by default from torch's generator.
+        Returns:
+            states: Shape (times, trajectories, 2), units of u.
+            solution: with the record of the steps, and in training mode with the penalties.
+        """
+        return self.nsde(start, trajectories=self.trajectories, seed=seed)
+
+
+@dataclass(frozen=True)
+class IterationReport:
+    """Where a run stands after an iteration, for whoever watches.
+
+    Args:
+        title: the run in a few words.
+        loss: distance of the moments from the data's, dimensionless.
+        nfe: evaluations of the drift in the iteration's solve.
+    """
+
+    title: str
+    loss: float
+    nfe: int
+
+    @property
+    def standing(self) -> str:
+        """Where the run stands, in a few words."""
+        return f"loss {self.loss:.4f}, NFE {self.nfe}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does along paths that are the same in every evaluation.
+
+    Args:
+        loss: distance of the moments from the data's, mean over the solves (dimensionless).
+        nfe: evaluations of the drift, mean over the solves.
+        steps: of the first solve.
+        moments: of the trajectories of all solves.
+    """
+
+    loss: float
+    nfe: float
+    steps: StepRecord
+    moments: Moments
+
+
+def run(config: SpiralSDEConfig) -> RunRecord:
+    """Fit one model under a progress bar and time its predictions.
+
+    Raises:
+        ModuleNotFoundError: tqdm is not installed.
+        ValueError, TrainingDiverged, SolveFailed: as `train_spiral` says.
+    """
+    with progress_bar(config.iterations, unit="iteration") as report:
+        model, record = train_spiral(config, report=report)
+    with reproducible(config.seed, config.threads):
+        (seconds,) = prediction_seconds([model], start_of(config), repeats=PREDICTION_REPEATS)
+    return replace(record, metrics={**record.metrics, "prediction_seconds": seconds})
+
+
+def train_spiral(
+    config: SpiralSDEConfig, *, report: Callable[[IterationReport], None] | None = None
+) -> tuple[SpiralModel, RunRecord]:
+    """Fit one model as configured; `report` is told after every iteration where the run stands.
+
+    Returns:
+        The model and the record of the run: curves as `fit_moments` names them; metrics loss, nfe (both means over
+        several solves of the fitted model) and training_seconds; and as trajectories the means and variances, in units
+        of u and of u squared, of the data and of the model before and after.
+    Raises:
+        ValueError: the device or the method cannot be used.
+        TrainingDiverged: the loss or a penalty became infinite or NaN.
+        SolveFailed: a solve ended badly.
+    """
+    check_device(config.device)
+    with reproducible(config.seed, config.threads):
+        data = data_of(config)
+        model = SpiralModel(config)
+        before = evaluate(model, start_of(config), data)
+        curves = fit_moments(model, data, config, report=report)
+        after = evaluate(model, start_of(config), data)
+    record = RunRecord(
+        experiment=EXPERIMENT,
+        config=json_values(config),
+        versions=installed_versions(),
+        seed=config.seed,
+        device=config.device,
+        curves=curves,
+        metrics={"loss": after.loss, "nfe": after.nfe, "training_seconds": curves["training_seconds"][-1]},
+        steps_before=trace(before.steps),
+        steps_after=trace(after.steps),
+        trajectories={"t": TIMES, **_columns(data=data, before=before.moments, after=after.moments)},
+    )
+    return model, record
+
+
+def fit_moments(
+    model: SpiralModel,
+    data: Moments,
+    config: SpiralSDEConfig,
+    *,
+    report: Callable[[IterationReport], None] | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """Train a model in place.
+
+    Returns:
+        One value per iteration under each name: loss (dimensionless), nfe (evaluations of the drift), penalty
+        (weighted, dimensionless), training_seconds (cumulated), and {name}_weight for each penalty.
+    Raises:
+        TrainingDiverged, SolveFailed: as `train_spiral`.
+    """
+    terms = sde_penalty_terms(config, error=error_estimate, updates=config.iterations)
+    # In place of the published AdaBelief, which no library that is kept up implements.
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    start, title = start_of(config), naming.run_title(config.regularizer, config.seed)
+    model.train()
+    rows: list[dict[str, float]] = []
+    seconds = 0.0
+    for iteration in range(config.iterations):
+        started = time.perf_counter()
+        row = update(model, optimizer, start, data, terms=terms, iteration=iteration)
+        seconds += time.perf_counter() - started
+        weights = {f"{term.name}_weight": term.weight(iteration) for term in terms}
+        rows.append(row | {"training_seconds": seconds} | weights)
+        if report is not None:
+            report(IterationReport(title, row["loss"], int(row["nfe"])))
+    return {name: tuple(row[name] for row in rows) for name in rows[0]}
+
+
+def update(
+    model: SpiralModel,
+    optimizer: torch.optim.Optimizer,
+    start: Tensor,  # (2,)
+    data: Moments,
+    *,
+    terms: tuple[PenaltyTerm, ...],
+    iteration: int,
+) -> dict[str, float]:
+    """One solve, one gradient, one change of the weights; what they measured on the way."""
+    states, solution = model(start)
+    loss = data.distance(Moments.of(states))
+    penalty = weighted_penalty(solution, terms, iteration)
+    if not torch.isfinite(loss + penalty):
+        raise TrainingDiverged(
+            f"training diverged in iteration {iteration + 1}: the loss is {loss.item():g} and the penalty "
+            f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
+        )
+    optimizer.zero_grad()
+    (loss + penalty).backward()
+    optimizer.step()
+    return {"loss": loss.item(), "nfe": float(solution.stats.nfe), "penalty": penalty.item()}
+
+
+@torch.no_grad()
+def evaluate(model: SpiralModel, start: Tensor, data: Moments) -> Evaluation:
+    """Solve along paths that are the same in every evaluation; leaves the model in evaluation mode. start: (2,)."""
+    model.eval()
+    states, solutions = zip(*(model(start, seed=seed) for seed in range(EVALUATION_SOLVES)), strict=True)
+    return Evaluation(
+        loss=statistics.fmean(data.distance(Moments.of(one)).item() for one in states),
+        nfe=statistics.fmean(solution.stats.nfe for solution in solutions),
+        steps=solutions[0].steps,
+        moments=Moments.of(torch.cat(states, dim=1)),
+    )
+
+
+def data_of(config: SpiralSDEConfig) -> Moments:
+    """The data that a configuration asks for, on its device."""
+    data = spiral_moments(trajectories=config.data_trajectories, seed=config.data_seed)
+    place = (config.device, PRECISIONS[config.precision])
+    return Moments(data.mean.to(*place), data.variance.to(*place))
+
+
+def start_of(config: SpiralSDEConfig) -> Tensor:
+    """Where all trajectories start. Shape (2,), units of u."""
+    return torch.tensor(START, dtype=PRECISIONS[config.precision], device=config.device)
+
+
+def summary(record: RunRecord) -> str:
+    """The metrics of a finished run in one line."""
+    metrics = record.metrics
+    return (
+        f"loss {metrics['loss']:.4f}, NFE {metrics['nfe']:.1f}, training {metrics['training_seconds']:.1f} s, "
+        f"prediction {1e3 * metrics['prediction_seconds']:.2f} ms"
+    )
+
+
+def default_output(config: SpiralSDEConfig) -> Path:
+    """Where the record of a run goes unless told otherwise."""
+    return naming.default_output(EXPERIMENT, config.regularizer, config.seed)
+
+
+def _columns(**moments: Moments) -> dict[str, tuple[float, ...]]:
+    """Mean and variance of each element of the state, as a run record has them: "data mean 1" and so on."""
+    return {
+        f"{name} {kind} {place + 1}": tuple(getattr(one, kind)[:, place].tolist())
+        for name, one in moments.items()
+        for kind in ("mean", "variance")
+        for place in range(one.mean.shape[1])
+    }

@@ -16,6 +16,22 @@ from pyndereg.regularizers.integrals import with_integrals, without_integrals
 DEFAULT_METHOD = "tsit5"
 
 
+def check_regularizers(regularizers: Sequence[Regularizer]) -> tuple[Regularizer, ...]:
+    """The regularizers, if that is what they are.
+
+    Raises:
+        TypeError: one of them is something else, or one was passed by itself.
+    """
+    if isinstance(regularizers, Regularizer):
+        raise TypeError(f"regularizers is a {type(regularizers).__name__}; pass a list of them, even of one")
+    for regularizer in regularizers:
+        if not isinstance(regularizer, Regularizer):
+            is_class = isinstance(regularizer, type)
+            found = f"the class {regularizer.__name__}" if is_class else f"a value of type {type(regularizer).__name__}"
+            raise TypeError(f"regularizers holds {found}; pass values such as regularizers.LocalError()")
+    return tuple(regularizers)
+
+
 def solve_with_penalties(
     engine: Engine, problem: Problem, options: SolveOptions, regularizers: Sequence[Regularizer]
 ) -> Solution:
@@ -29,15 +45,9 @@ def solve_with_penalties(
         ValueError: the engine has no such regularizers, the method of a local regularizer's step lacks the estimate,
             or f is not finite there.
     """
-    if isinstance(regularizers, Regularizer):
-        raise TypeError(f"regularizers is a {type(regularizers).__name__}; pass a list of them, even of one")
+    regularizers = check_regularizers(regularizers)
     if not regularizers:
         return engine.solve(problem, options)
-    for regularizer in regularizers:
-        if not isinstance(regularizer, Regularizer):
-            is_class = isinstance(regularizer, type)
-            found = f"the class {regularizer.__name__}" if is_class else f"a value of type {type(regularizer).__name__}"
-            raise TypeError(f"regularizers holds {found}; pass values such as regularizers.LocalError()")
     if not engine.takes_regularizers:
         names = ", ".join(type(regularizer).__name__ for regularizer in regularizers)
         raise ValueError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.models.end_time import EndTimeSampling
+from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
 
@@ -64,7 +65,7 @@ class NeuralODE(nn.Module):
         self.t0, self.t1 = float(t0), float(t1)
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
-        self.regularizers = tuple(regularizers)
+        self.regularizers = check_regularizers(regularizers)
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, SaveAt, SDEProblem, Solution
 from pyndereg.ivp.sde import BrownianMotion, Interpretation, Noise
+from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import LocalRegularizer
 from pyndereg.solve import solve
 
@@ -53,7 +54,7 @@ class NeuralSDE(nn.Module):
         self.t0, self.t1 = float(t0), float(t1)
         self.kind: dict[str, Any] = {"noise": noise, "interpretation": interpretation, "noise_size": noise_size}
         self.saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
-        self.regularizers = tuple(regularizers)
+        self.regularizers = check_regularizers(regularizers)
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,

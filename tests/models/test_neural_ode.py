@@ -250,3 +250,9 @@ def test_a_generator_with_a_seed_repeats_the_end_times_and_leaves_torch_s_own_al
     before = torch.get_rng_state()
     assert drawn() == drawn()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_regularizer_outside_a_list_is_refused_when_the_model_is_made():
+    with pytest.raises(TypeError, match="regularizers is a LocalError") as raised:
+        nde.NeuralODE(nde.fields.TimeConcatMLP(2), regularizers=nde.regularizers.LocalError())
+    check_sentence(raised.value, "pass a list")

@@ -159,25 +159,44 @@ def first_step(
         A positive length in the problem's time units; NaN if the slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in OrdinaryDiffEq 7.7.
     """
-    direction = math.copysign(1.0, t1 - t0)
-    longest = abs(t1 - t0)
-    shortest = math.nextafter(max(math.ulp(t0), 0.0), math.inf)
+    search = FirstStepSearch(t0, t1)
     seen = slice(controlled)
     scale = torch.add(y0.new_full((), atol), y0[seen].abs(), alpha=rtol)
     size, speed = torch.stack([rms(y0[seen] / scale), rms(slope0[seen] / scale)]).tolist()
     if not math.isfinite(speed):
         return math.nan
-    small = max(shortest, 1e-6)
-    trial = small if size < 1e-5 or speed < 1e-5 else size / speed / 100
-    trial = min(trial, longest)
-    t_trial = torch.full((), t0 + direction * trial, dtype=y0.dtype, device=y0.device)
-    slope1 = slope(t_trial, torch.add(y0, slope0, alpha=direction * trial))
+    trial = search.trial(size, speed)
+    t_trial = torch.full((), t0 + search.direction * trial, dtype=y0.dtype, device=y0.device)
+    slope1 = slope(t_trial, torch.add(y0, slope0, alpha=search.direction * trial))
     change = rms((slope1 - slope0)[seen] / scale).item()
-    if change == 0:
-        return max(shortest, 100 * trial)
-    curvature = change / trial
-    if not math.isfinite(curvature):
-        return max(shortest, trial * 1e-3)
-    steepest = max(speed, curvature)
-    guess = max(small, trial * 1e-3) if steepest <= 1e-15 else 10.0 ** (-(2 + math.log10(steepest)) / order)
-    return max(shortest, min(100 * trial, guess, longest))
+    return search.length(trial, speed, change, order)
+
+
+class FirstStepSearch:
+    """The search for a first step's length, given sizes in units of the tolerance.
+
+    Args:
+        t0, t1: ends of the interval, in the problem's time units.
+    """
+
+    def __init__(self, t0: float, t1: float) -> None:
+        self.direction = math.copysign(1.0, t1 - t0)
+        self._longest = abs(t1 - t0)
+        self._shortest = math.nextafter(math.ulp(t0), math.inf)
+        self._small = max(self._shortest, 1e-6)
+
+    def trial(self, size: float, speed: float) -> float:
+        """Length of the Euler step that measures the curvature, from the sizes of the state and of its slope."""
+        trial = self._small if size < 1e-5 or speed < 1e-5 else size / speed / 100
+        return min(trial, self._longest)
+
+    def length(self, trial: float, speed: float, change: float, order: float) -> float:
+        """Length of the first step, from the size of the slope's change along the Euler step."""
+        if change == 0:
+            return max(self._shortest, 100 * trial)
+        curvature = change / trial
+        if not math.isfinite(curvature):
+            return max(self._shortest, trial * 1e-3)
+        steepest = max(speed, curvature)
+        guess = max(self._small, trial * 1e-3) if steepest <= 1e-15 else 10.0 ** (-(2 + math.log10(steepest)) / order)
+        return max(self._shortest, min(100 * trial, guess, self._longest))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyndereg.solver.control import PIController
+from pyndereg.solver.control import FirstStepSearch, PIController
 from pyndereg.solver.norms import rms
 from pyndereg.solver.stochastic.methods import StochasticMethod
 from pyndereg.solver.stochastic.step import Field
@@ -48,9 +48,7 @@ def first_step_sde(
         A positive length in the problem's time units; NaN if a slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in StochasticDiffEq 7.1.
     """
-    direction, longest = math.copysign(1.0, t1 - t0), abs(t1 - t0)
-    shortest = math.nextafter(math.ulp(t0), math.inf)
-    small = max(shortest, 1e-6)
+    search = FirstStepSearch(t0, t1)
     scale = torch.add(y0.new_full((), atol), y0.abs(), alpha=rtol)
     start = y0.new_full((), t0)
     f0, g0 = drift(start, y0), 3 * diffusion(start, y0).abs()
@@ -58,17 +56,14 @@ def first_step_sde(
     size, speed = torch.stack([rms(y0 / scale), _size(f0.abs(), g0, scale)]).tolist()
     if not math.isfinite(speed):
         return math.nan
-    trial = min(small if size < 1e-5 or speed < 1e-5 else size / speed / 100, longest)
-    t_trial, y_trial = y0.new_full((), t0 + direction * trial), torch.add(y0, f0, alpha=direction * trial)
+    trial = search.trial(size, speed)
+    ahead = search.direction * trial
+    t_trial, y_trial = y0.new_full((), t0 + ahead), torch.add(y0, f0, alpha=ahead)
     change = (drift(t_trial, y_trial) - f0).abs()
     if not change.any():
-        return max(shortest, 100 * trial)
-    curvature = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale).item() / trial
-    if not math.isfinite(curvature):
-        return max(shortest, trial * 1e-3)
-    steepest = max(speed, curvature)
-    guess = max(small, trial * 1e-3) if steepest <= 1e-15 else 10.0 ** (-(2 + math.log10(steepest)) / (order + 0.5))
-    return max(shortest, min(100 * trial, guess, longest))
+        return search.length(trial, speed, 0.0, order + 0.5)
+    turn = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale).item()
+    return search.length(trial, speed, turn, order + 0.5)
 
 
 def _size(drift: Tensor, diffusion: Tensor, scale: Tensor) -> Tensor:

@@ -112,6 +112,22 @@ def refuse_second_derivatives() -> None:
         )
 
 
+def refuse_gradient_of_steps(gradient: str, *cotangents: Tensor | None) -> None:
+    """Called in the backward pass of a gradient of the equation itself.
+
+    Args:
+        gradient: its name.
+        cotangents: of the steps' estimates; None where there is none.
+    Raises:
+        RuntimeError: there is one.
+    """
+    if any(cotangent is not None for cotangent in cotangents):
+        raise RuntimeError(
+            f"{gradient} differentiates the solution, not the solver's steps, so solution.steps has no gradient; pass "
+            "gradient=DiscreteAdjoint() or Backprop()"
+        )
+
+
 def _per_step(
     cotangents: Sequence[Tensor | None], saves: Sequence[SavedInStep | None], samples: Sequence[tuple[int, float]]
 ) -> list[StepCotangents]:

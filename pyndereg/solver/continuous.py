@@ -16,7 +16,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.errors import AdjointFailed
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
-from pyndereg.solver.adjoints import refuse_second_derivatives
+from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
 from pyndereg.solver.control import Controller
 from pyndereg.solver.integration import Keep, Trajectory
 from pyndereg.solver.march import March
@@ -137,11 +137,7 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         refuse_second_derivatives()
         y1_cotangent, saved, scaled_error, stiffness, _, _, sampled = cotangents
         solve: AdjointSolve = ctx.solve
-        if scaled_error is not None or stiffness is not None:
-            raise RuntimeError(
-                f"{type(solve.gradient).__name__} differentiates the solution, not the solver's steps, so "
-                "solution.steps has no gradient; pass gradient=DiscreteAdjoint() or Backprop()"
-            )
+        refuse_gradient_of_steps(type(solve.gradient).__name__, scaled_error, stiffness)
         y0, y1, kept_saved, kept_sampled, nodes, slopes, *rest = ctx.saved_tensors
         _, wants_y0, wants_t0, wants_t1, *wants_params = ctx.needs_input_grad
         start, jumps, end = _in_order(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyndereg.solver.adjoints import refuse_second_derivatives
+from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
 from pyndereg.solver.integration import Trajectory
 from pyndereg.solver.runge_kutta import FieldFunction, Stage, evaluate
 
@@ -153,11 +153,7 @@ class ForwardModeSolve(torch.autograd.Function):
         """Products of the cotangents with the tangents."""
         refuse_second_derivatives()
         y1, saved, scaled_error, stiffness, _, _, sampled = cotangents
-        if scaled_error is not None or stiffness is not None:
-            raise RuntimeError(
-                "ForwardSensitivity differentiates the solution, not the solver's steps, so solution.steps has no "
-                "gradient; pass gradient=DiscreteAdjoint() or Backprop()"
-            )
+        refuse_gradient_of_steps("ForwardSensitivity", scaled_error, stiffness)
         y0, *rest = ctx.saved_tensors
         states, tangents = rest[:3], rest[3:6]
         solve: TangentSolve = ctx.solve

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyndereg.solver.adjoints import refuse_second_derivatives
+from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
 from pyndereg.solver.stochastic.adjoint import add, inside
 from pyndereg.solver.stochastic.integration import StochasticTrajectory
 
@@ -68,11 +68,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         """Solve state and adjoint backwards."""
         refuse_second_derivatives()
         y1, saved, scaled_error, stiffness, sampled = cotangents
-        if scaled_error is not None or stiffness is not None:
-            raise RuntimeError(
-                "BacksolveAdjoint differentiates the solution, not the solver's steps, so solution.steps has no "
-                "gradient; pass gradient=DiscreteAdjoint() or Backprop()"
-            )
+        refuse_gradient_of_steps("BacksolveAdjoint", scaled_error, stiffness)
         solve: BacksolvedSolve = ctx.solve
         state, kept, *_ = ctx.saved_tensors
         adjoint = torch.zeros_like(state) if y1 is None else y1

@@ -7,8 +7,11 @@ thread. Every library takes the same problem with the same weights and initial s
 rtol = atol; every solve draws a path of its own. Repeats are interleaved: repeat r of every library comes before repeat
 r + 1 of any. Printed are medians, the median over repeats of this library's time divided by that of the case's first
 torchsde in the same repeat, the strong error, and counts: evaluations of drift and diffusion, accepted and rejected
-steps. "fwd+bwd" differentiates mean(y(t1)^2) with respect to all parameters, by each library's backpropagation through
-its steps or by the method named.
+steps. "fwd+bwd" differentiates mean(y(t1)^2) with respect to all parameters. Like is to be compared with like: our
+`Backprop` with torchsde's `sdeint`, which backpropagate through their steps, and our `BacksolveAdjoint` with its
+`sdeint_adjoint`, which solve state and adjoint backwards; both of these rows have ratios to the latter. torchsde has no
+counterpart of `DiscreteAdjoint`, as exact as `Backprop` without its memory, for these methods. The "bare loop" is f, g
+and the Euler-Maruyama formula in a Python loop under autograd, with given noise: what a library can save is the rest.
 
 torchsde's path is faster if it is told the step length beforehand, which it is ("default path": it is not). Both
 libraries mean different things by a tolerance: torchsde compares a step with two halves of it, and the embedded error
@@ -92,7 +95,7 @@ class Ours:
     """A solve by pyndereg, of a case's tolerance unless another is named."""
 
     method: str
-    gradient: nde.Backprop | nde.DiscreteAdjoint
+    gradient: nde.Backprop | nde.DiscreteAdjoint | nde.BacksolveAdjoint
     tolerance: float | None = None
 
     def solve(self, case: Case, y0: Tensor, path: nde.BrownianPath | None = None) -> nde.Solution:
@@ -114,15 +117,17 @@ class Ours:
 
 @dataclass(frozen=True)
 class Torchsde:
-    """A solve by torchsde; with a hint, its path is built for steps of length DT."""
+    """A solve by torchsde; with a hint, its path is built for steps of length DT; by its adjoint, if asked for."""
 
     method: str
     hint: bool = True
+    adjoint: bool = False
 
     def solve(self, case: Case, y0: Tensor, bm: Any) -> Tensor:
         adaptive = case.name in TOLERANCES
         options: Any = {"adaptive": True, "rtol": case.tolerance, "atol": case.tolerance} if adaptive else {}
-        y: Any = torchsde.sdeint(case.field, y0, case.t, bm=bm, method=self.method, dt=DT, **options)
+        sdeint: Any = torchsde.sdeint_adjoint if self.adjoint else torchsde.sdeint
+        y: Any = sdeint(case.field, y0, case.t, bm=bm, method=self.method, dt=DT, **options)
         return y[-1]
 
     def on(self, path: nde.BrownianPath, case: Case) -> Tensor:
@@ -137,14 +142,42 @@ class Torchsde:
         return y1, f"{field.evaluations['f']:5d} {field.evaluations['g']:5d}"
 
 
-def solvers(case: str) -> dict[str, Ours | Torchsde]:
-    """Everything that solves a case; the first is what the others are compared with."""
+@dataclass(frozen=True)
+class BareLoop:
+    """Euler-Maruyama without a library: no path, no checks, no save points."""
+
+    def on(self, path: nde.BrownianPath, case: Case) -> Tensor:
+        steps = round(1 / DT)
+        return self._steps(case, case.y0, path.on_grid([i / steps for i in range(steps + 1)]).dW)
+
+    def __call__(self, case: Case, y0: Tensor) -> tuple[Tensor, str]:
+        return self._steps(case, y0, math.sqrt(DT) * torch.randn(round(1 / DT), *y0.shape)), ""
+
+    def _steps(self, case: Case, y: Tensor, noise: Tensor) -> Tensor:
+        field: Any = case.field
+        for i, dW in enumerate(noise.unbind()):
+            t = torch.full((), i * DT)
+            y = torch.add(y, field.f(t, y), alpha=DT) + field.g(t, y) * dW
+        return y
+
+
+Row = Ours | Torchsde | BareLoop
+
+
+def solvers(case: str) -> dict[str, Row]:
+    """Everything that solves a case; the first is what the others are compared with, but see `reference`."""
     gradients = {"Backprop": nde.Backprop(), "DiscreteAdjoint": nde.DiscreteAdjoint()}
     if case not in TOLERANCES:
         peer = {"em": "euler"}.get(case, case)
         peers = {f"torchsde {peer}": Torchsde(peer), f"torchsde {peer}, default path": Torchsde(peer, hint=False)}
-        return peers | {f"pyndereg {case} {name}": Ours(case, gradient) for name, gradient in gradients.items()}
-    rows: dict[str, Ours | Torchsde] = {f"torchsde {method}": Torchsde(method) for method in ("srk", "milstein")}
+        rows: dict[str, Row] = {
+            **peers,
+            **{f"pyndereg {case} {name}": Ours(case, gradients[name]) for name in gradients},
+        }
+        rows[f"torchsde {peer}, adjoint"] = Torchsde(peer, adjoint=True)
+        rows[f"pyndereg {case} BacksolveAdjoint"] = Ours(case, nde.BacksolveAdjoint())
+        return rows | ({"bare loop": BareLoop()} if case == "em" else {})
+    rows: dict[str, Row] = {f"torchsde {method}": Torchsde(method) for method in ("srk", "milstein")}
     rows["torchsde srk, default path"] = Torchsde("srk", hint=False)
     rows |= {f"pyndereg {method} Backprop": Ours(method, gradients["Backprop"]) for method in ("sriw1", "sosri")}
     tolerance = MATCHING[case]
@@ -153,7 +186,13 @@ def solvers(case: str) -> dict[str, Ours | Torchsde]:
     return rows
 
 
-def strong_errors(rows: dict[str, Ours | Torchsde], case: Case) -> dict[str, float]:
+def reference(row: str, rows: dict[str, Row]) -> str:
+    """What a row is compared with: the first one, or torchsde's adjoint for what solves backwards."""
+    backward = [name for name in rows if name.endswith(", adjoint")]
+    return backward[0] if row in backward or row.endswith("BacksolveAdjoint") else next(iter(rows))
+
+
+def strong_errors(rows: dict[str, Row], case: Case) -> dict[str, float]:
     """Root mean square over all trajectories of the error at t1, the median of three paths."""
     errors: dict[str, list[float]] = {name: [] for name in rows}
     field: Any = case.field
@@ -170,7 +209,6 @@ def strong_errors(rows: dict[str, Ours | Torchsde], case: Case) -> dict[str, flo
 def bench(case: Case, repeats: int) -> None:
     torch.set_num_threads(case.threads)
     rows = solvers(case.name)
-    reference = next(iter(rows))
     steps = f"rtol = atol = {case.tolerance:g}" if case.name in TOLERANCES else f"dt = {DT:g}"
     print(f"\ncase {case.name}: state {tuple(case.y0.shape)} {case.y0.dtype}, {steps}, ", end="")
     print(f"{len(case.t)} save points, {case.threads} thread, {repeats} interleaved repeats")
@@ -180,7 +218,8 @@ def bench(case: Case, repeats: int) -> None:
     for name in rows:
         row = f"{name:38s}"
         for kind in ("forward", "both"):
-            ratio = statistics.median(a / b for a, b in zip(times[name, kind], times[reference, kind], strict=True))
+            peer = times[reference(name, rows), kind]
+            ratio = statistics.median(a / b for a, b in zip(times[name, kind], peer, strict=True))
             row += f" {statistics.median(times[name, kind]) * 1e3:8.2f} ms {ratio:6.2f}"
         print(f"{row} {errors[name]:7.2g} {counts[name]}", flush=True)
 

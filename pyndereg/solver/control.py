@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,8 +33,7 @@ class Controller(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PIController:
+class PIController(NamedTuple):
     """Proportional-integral control with the constants of OrdinaryDiffEq 7.
 
     With the error E of this step and that of the last accepted one, E': q = E^beta1 / (E'^beta2 gamma), kept within
@@ -76,7 +75,7 @@ class PIController:
             # One division: so OrdinaryDiffEq's compiled code rounds it.
             q = scaled_error**self.beta1 / (self.last_error**self.beta2 * self.gamma)
             q = min(max(q, 1 / qmax), 1 / self.qmin)
-        return dt / q, replace(self, last_error=max(scaled_error, self.error_floor), first=False)
+        return dt / q, self._replace(last_error=max(scaled_error, self.error_floor), first=False)
 
     def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "PIController"]:
         """Shorter step length; the memory of the last accepted step stays."""

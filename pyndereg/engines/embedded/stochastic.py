@@ -23,6 +23,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.sde import BrownianMotion
+from pyndereg.ivp.state import StateLayout
 from pyndereg.noise import BrownianPath
 from pyndereg.noise.brownian import MOST_CELLS
 from pyndereg.noise.grid import GridIncrements
@@ -155,6 +156,7 @@ class _Run:
         if not (self.control.adaptive and isinstance(self.path, BrownianPath)):
             return None
         nearest_time = self.path.nearest_time
+        # A coarser grid would round the growth of a step, an eighth at most, away again and again.
         return lambda t, dt: nearest_time(t + dt, dt / 8)
 
     @property
@@ -188,30 +190,27 @@ class _Fields:
         times = run.grid_times
         self._path = GridIncrements(run.path, times) if times and isinstance(run.path, BrownianPath) else run.path
         layout, options = run.problem.layout, run.options
-        self._shape = layout.solver_shape
         self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
         self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
 
     def take_step(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
-        """One step from a flat state, along the path."""
+        """One step along the path, from a state in the solver's shape."""
         run = self.run
         dW, dZ = increments = increments or self._path.increments(t, min(t + dt, run.t1))
-        shaped = y0.view(self._shape)
-        step = run.method.step(self.drift, self.diffusion, t, dt, shaped, dW, dZ)
-        error = None if step.error is None else scaled_error(step, shaped, run.options.rtol, self._atol)
-        pair = step.stiffness_pair
-        stiffness = None if pair is None else self._stiffness(pair[0].reshape(-1), pair[1].reshape(-1))
-        return TakenStep(t, dt, y0, step.y1.reshape(-1), error, stiffness, increments)
+        step = run.method.step(self.drift, self.diffusion, t, dt, y0, dW, dZ)
+        error = None if step.error is None else scaled_error(step, y0, run.options.rtol, self._atol)
+        stiffness = None if step.stiffness_pair is None else self._stiffness(*step.stiffness_pair)
+        return TakenStep(t, dt, y0, step.y1, error, stiffness, increments)
 
     def motion(self, t: float, dt: float, y: Tensor, dW: Tensor) -> Tensor:
-        """f dt + g dW in Stratonovich form at a flat state, which has a graph. Shape (size,)."""
+        """f dt + g dW in Stratonovich form at a state, which has a graph. Shape of the state."""
         problem = self.run.problem
-        time, shaped = torch.full((), t, dtype=y.dtype, device=y.device), y.view(self._shape)
-        f, g = self.drift(time, shaped), self.diffusion(time, shaped)
+        time = torch.full((), t, dtype=y.dtype, device=y.device)
+        f, g = self.drift(time, y), self.diffusion(time, y)
         if problem.interpretation == "ito" and problem.noise == "diagonal":
-            f = f - stratonovich_correction(g, shaped)
+            f = f - stratonovich_correction(g, y)
         noise = (g @ dW.unsqueeze(-1)).squeeze(-1) if problem.noise == "general" else g * dW
-        return (f * dt + noise).reshape(-1)
+        return f * dt + noise
 
     def first_step(self, y0: Tensor) -> float:
         """Length of the first step, > 0."""
@@ -226,7 +225,7 @@ class _Fields:
             self.diffusion,
             run.problem.t0,
             run.t1,
-            y0.detach().view(self._shape),
+            y0.detach(),
             run.method.controller_order,
             run.options.rtol,
             run.options.atol,
@@ -242,8 +241,8 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
     points = [point for point in trajectory.samples if point is not None]
     return Solution(
         t=y1.new_tensor([result.t_reached] if saves_end_only else trajectory.times),
-        y=layout.unflatten(y1[None] if saves_end_only else saved),
-        y1=layout.unflatten(y1),
+        y=_parts(layout, y1[None] if saves_end_only else saved),
+        y1=_parts(layout, y1),
         steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), errors, stiffness),
         stats=Statistics(
             nfe=fields.drift.evaluations,
@@ -254,7 +253,7 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
         status=_status(trajectory),
         t_reached=result.t_reached,
         interpolate=_StochasticDense(run, tuple(result.dt), result.t_reached),
-        samples=tuple(Sample(point.t, layout.unflatten(y)) for point, y in zip(points, sampled, strict=True)),
+        samples=tuple(Sample(point.t, _parts(layout, y)) for point, y in zip(points, sampled, strict=True)),
     )
 
 
@@ -262,7 +261,7 @@ def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory
     """Run the solve, differentiably if anything asks for a gradient."""
     problem, options = run.problem, run.options
     fields, params = _Fields(run), problem.parameters
-    y0 = problem.layout.flatten(problem.y0)
+    y0 = problem.layout.flatten(problem.y0).view(problem.layout.solver_shape)
     with_grad = torch.is_grad_enabled() and (y0.requires_grad or bool(params))
     replayed = with_grad and isinstance(options.gradient, DiscreteAdjoint)
     times = options.saveat.checked_times(problem.t0, problem.t1)
@@ -303,6 +302,11 @@ def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory
     return trajectory, trajectory.outputs(), fields
 
 
+def _parts(layout: StateLayout, states: Tensor) -> State:
+    """The user's state from one in the solver's shape; leading axes (times, say) are kept."""
+    return layout.unflatten(states) if layout.is_tuple else states
+
+
 def _status(trajectory: StochasticTrajectory) -> Status:
     """How the solve ended; steps of one length look at their errors at the end only."""
     status = trajectory.march.status
@@ -327,4 +331,4 @@ class _StochasticDense:
         again = self.run.again(SaveAt(times=times), self.dts, self.t_reached)
         _, outputs, _ = _solve(again, ())
         saved = outputs[1][inverse.to(outputs[1].device)]
-        return layout.unflatten(saved.reshape(*t.shape, layout.size))
+        return _parts(layout, saved.reshape(*t.shape, *saved.shape[1:]))

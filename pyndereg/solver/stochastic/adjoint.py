@@ -11,13 +11,17 @@ from torch import Tensor
 from pyndereg.solver.adjoints import refuse_second_derivatives
 from pyndereg.solver.stochastic.integration import SavedBetween, StochasticTrajectory, TakenStep, TakeStep
 
+# The backward pass takes as many steps at a time: calls of autograd cost most where states are small, and the graph of
+# a segment costs memory where they are large.
+LONGEST_SEGMENT, NUMBERS_PER_SEGMENT = 16, 2**14
+
 
 @dataclass
 class StochasticSolve:
     """A stochastic solve that is ready to run.
 
     Attributes:
-        run: the forward solve, from the flat initial state.
+        run: the forward solve, from the initial state in the solver's shape.
         take_step: one of its steps, (t, dt, y0) -> step, with the same increments whenever it is taken.
         params: tensors inside the drift and the diffusion that receive gradients: the very objects that they use.
         trajectory: what the forward solve left behind, once it ran.
@@ -32,7 +36,7 @@ class StochasticSolve:
 class ReplayedStochasticSolve(torch.autograd.Function):
     """The solution of a stochastic problem on one Brownian path as a function of its initial state and parameters.
 
-    Inputs: a `StochasticSolve`; y0 (size,), and the parameters, any shapes. Outputs: as `StochasticTrajectory.outputs`.
+    Inputs: a `StochasticSolve`; y0 (*state), and the parameters, any shapes. Outputs as `StochasticTrajectory.outputs`.
     """
 
     @staticmethod
@@ -57,21 +61,24 @@ class ReplayedStochasticSolve(torch.autograd.Function):
         refuse_second_derivatives()
         y1, saved, scaled_error, stiffness, sampled = cotangents
         solve: StochasticSolve = ctx.solve
-        samples: list[tuple[int, float]] = ctx.samples
         y0, *rest = ctx.saved_tensors
         states = dict(zip(ctx.kept_steps, rest[len(solve.params) :], strict=True))
         adjoint = torch.zeros_like(y0) if y1 is None else y1
         gradients = [torch.zeros_like(param) for param in solve.params]
-        for i in reversed(range(len(ctx.t))):
-            at_start, at_end = inside(ctx.saves[i], saved)
-            for k, (index, theta) in enumerate(samples):
-                if index == i and sampled is not None:
-                    at_start, at_end = add(at_start, (1.0 - theta) * sampled[k]), add(at_end, theta * sampled[k])
-            state = _state(solve.take_step, ctx.t, ctx.dt, states, i)
-            estimates = (None if scaled_error is None else scaled_error[i], None if stiffness is None else stiffness[i])
-            again = partial(solve.take_step, ctx.t[i], ctx.dt[i], increments=ctx.increments.get(i))
-            pulled = _pull(again, solve.params, state, add(at_end, adjoint), estimates)
-            adjoint = add(at_start, pulled[0])
+        length = max(1, min(LONGEST_SEGMENT, NUMBERS_PER_SEGMENT // y0.numel()))
+        for stop in range(len(ctx.t), 0, -length):
+            segment = range(max(0, stop - length), stop)
+            state = _state(solve.take_step, ctx.t, ctx.dt, states, segment)
+            again = [partial(solve.take_step, ctx.t[i], ctx.dt[i], increments=ctx.increments.get(i)) for i in segment]
+            arrived: list[tuple[Tensor | None, ...]] = []
+            at_next: Tensor | None = adjoint
+            for i in reversed(segment):
+                at_start, at_end = arriving(ctx, i, saved, sampled)
+                at_end = at_end if at_next is None else add(at_end, at_next)
+                arrived.insert(0, (at_end, _row(scaled_error, i), _row(stiffness, i)))
+                at_next = at_start
+            pulled = _pull(again, solve.params, state, arrived)
+            adjoint = add(at_next, pulled[0])
             if gradients:
                 torch._foreach_add_(gradients, list(pulled[1:]))
         if ctx.saves_start and saved is not None:
@@ -85,21 +92,39 @@ class ReplayedStochasticSolve(torch.autograd.Function):
 
 
 def _pull(
-    again: Callable[[Tensor], TakenStep],
+    again: Sequence[Callable[[Tensor], TakenStep]],
     params: Sequence[Tensor],
     y0: Tensor,
-    adjoint: Tensor,
-    estimates: Sequence[Tensor | None],
+    cotangents: Sequence[Sequence[Tensor | None]],
 ) -> tuple[Tensor, ...]:
-    """Vector-Jacobian product of one step, which is taken again: cotangents of its start and of the parameters."""
+    """Vector-Jacobian product of neighbouring steps, which are taken again: cotangents of y0 and of the parameters.
+
+    Args:
+        again: takes each step from the state that the one before it reached.
+        params: tensors that receive gradients.
+        y0: state at the start of the first step.
+        cotangents: of the end, the error and the stiffness of each step; None is zero.
+    """
+    pairs: list[tuple[Tensor | None, Tensor | None]] = []
     with torch.enable_grad():
-        leaf = y0.detach().requires_grad_()
-        step = again(leaf)
-    pairs = [(step.y1, adjoint), *zip((step.scaled_error, step.stiffness), estimates, strict=True)]
+        leaf = y = y0.detach().requires_grad_()
+        for take_step, arrived in zip(again, cotangents, strict=True):
+            step = take_step(y)
+            y = step.y1
+            pairs += zip((y, step.scaled_error, step.stiffness), arrived, strict=True)
     used = [(x, v) for x, v in pairs if x is not None and v is not None and x.requires_grad]
     return torch.autograd.grad(
         [x for x, _ in used], (leaf, *params), [v for _, v in used], allow_unused=True, materialize_grads=True
     )
+
+
+def arriving(ctx: Any, i: int, saved: Tensor | None, sampled: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Cotangents that arrive at both ends of step i from saved and from sampled states."""
+    at_start, at_end = inside(ctx.saves[i], saved)
+    for k, (index, theta) in enumerate(ctx.samples):
+        if index == i and sampled is not None:
+            at_start, at_end = add(at_start, (1.0 - theta) * sampled[k]), add(at_end, theta * sampled[k])
+    return at_start, at_end
 
 
 def inside(points: SavedBetween, saved: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -113,15 +138,23 @@ def inside(points: SavedBetween, saved: Tensor | None) -> tuple[Tensor | None, T
     return at_start, at_end
 
 
+def _row(tensor: Tensor | None, i: int) -> Tensor | None:
+    return None if tensor is None else tensor[i]
+
+
 def add(total: Tensor | None, part: Tensor) -> Tensor:
     """The sum; a total that is None is zero."""
     return part if total is None else total + part
 
 
-def _state(take_step: TakeStep, t: Sequence[float], dt: Sequence[float], states: dict[int, Tensor], i: int) -> Tensor:
-    """The state at the start of step i, last steps first; those between checkpoints are computed again."""
-    if i not in states:
-        first = max(index for index in states if index < i)
-        for index in range(first, i):
+def _state(
+    take_step: TakeStep, t: Sequence[float], dt: Sequence[float], states: dict[int, Tensor], segment: range
+) -> Tensor:
+    """The state at the start of a segment, last one first; those between checkpoints are computed again."""
+    if segment.start not in states:
+        first = max(index for index in states if index < segment.start)
+        for index in range(first, segment.start):
             states[index + 1] = take_step(t[index], dt[index], states[index]).y1
-    return states.pop(i)
+    for index in segment[1:]:
+        states.pop(index, None)
+    return states.pop(segment.start)

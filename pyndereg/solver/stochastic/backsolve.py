@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
-from pyndereg.solver.stochastic.adjoint import add, inside
+from pyndereg.solver.stochastic.adjoint import add, arriving
 from pyndereg.solver.stochastic.integration import StochasticTrajectory
 
-# (t, dt, y) and the increment over the step -> f dt + g dW in Stratonovich form, flat, differentiable in y.
+# (t, dt, y) and the increment over the step -> f dt + g dW in Stratonovich form, differentiable in y.
 Motion = Callable[[float, float, Tensor, Tensor], Tensor]
 
 
@@ -27,7 +27,7 @@ class BacksolvedSolve:
     """A stochastic solve that is ready to run, and its motion.
 
     Attributes:
-        run: the forward solve, from the flat initial state.
+        run: the forward solve, from the initial state in the solver's shape.
         motion: the equation's right-hand side, times increments.
         increment: the path's dW over an interval (s, t); negative backwards.
         checkpointing: put the state back on the forward solution where it was saved at the end of a step.
@@ -46,7 +46,7 @@ class BacksolvedSolve:
 class BacksolvedStochasticSolve(torch.autograd.Function):
     """The solution of a stochastic problem on one Brownian path as a function of its initial state and parameters.
 
-    Inputs: a `BacksolvedSolve`; y0 (size,), and the parameters, any shapes. Outputs: as `StochasticTrajectory.outputs`;
+    Inputs: a `BacksolvedSolve`; y0 (*state), and the parameters, any shapes. Outputs as `StochasticTrajectory.outputs`;
     only states are differentiable.
     """
 
@@ -75,10 +75,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         gradients = [torch.zeros_like(param) for param in solve.params]
         ends = [*ctx.t[1:], ctx.t_reached]
         for i in reversed(range(len(ctx.t))):
-            at_start, at_end = inside(ctx.saves[i], saved)
-            for k, (index, theta) in enumerate(ctx.samples):
-                if index == i and sampled is not None:
-                    at_start, at_end = add(at_start, (1.0 - theta) * sampled[k]), add(at_end, theta * sampled[k])
+            at_start, at_end = arriving(ctx, i, saved, sampled)
             for row, theta in zip(ctx.saves[i].rows, ctx.saves[i].theta, strict=True):
                 state = kept[row] if kept is not None and theta == 1.0 else state
             dW = solve.increment(ends[i], ctx.t[i])

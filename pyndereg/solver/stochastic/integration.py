@@ -22,7 +22,7 @@ class TakenStep(NamedTuple):
 
     Attributes:
         t, dt: where it began and its length, in the problem's time units.
-        y0, y1: flat states at both ends. Shape (size,).
+        y0, y1: states at both ends, in the solver's shape: one tensor (*state); flat where the user's is a tuple.
         scaled_error: error in units of the tolerance. Shape (); None where the method has no estimate.
         stiffness: estimate of |largest eigenvalue| of the drift's Jacobian, 1/time. Shape (); None without one.
         increments: of the Brownian motion over it: dW and dZ, shape of the noise each.
@@ -41,11 +41,11 @@ class TakeStep(Protocol):
     """Takes one step; with the same increments whenever it is taken again."""
 
     def __call__(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
-        """Step from a flat state.
+        """Step from a state in the solver's shape.
 
         Args:
             t, dt: where it begins and its length, in the problem's time units.
-            y0: shape (size,).
+            y0: shape (*state).
             increments: of the Brownian motion, if they are at hand; else its path is asked.
         """
         ...
@@ -64,8 +64,8 @@ class StochasticTrajectory:
 
     Attributes:
         march: accepted steps and how it ended.
-        y1: last accepted state. Shape (size,).
-        times, saved: save times that were reached, and states there. Shape (times, size).
+        y1: last accepted state. Shape (*state).
+        times, saved: save times that were reached, and states there. Shape (times, *state).
         saves_start: whether the first of them is the initial state.
         saves: per step, its save points.
         scaled_error, stiffness: per step. Shape (steps,); NaN where the method has no estimate.
@@ -88,8 +88,8 @@ class StochasticTrajectory:
     def outputs(self) -> tuple[Tensor, ...]:
         """What a differentiable solve returns.
 
-        Final state (size,), saved states (times, size), scaled errors and stiffness (steps,), and sampled states
-        (samples, size).
+        Final state (*state), saved states (times, *state), scaled errors and stiffness (steps,), and sampled states
+        (samples, *state).
         """
         states = [sampled.state for sampled in self.samples if sampled is not None]
         sampled = torch.stack(states) if states else self.y1.new_empty(0)
@@ -101,7 +101,7 @@ class StochasticRecorder:
 
     Args:
         take_step: (t, dt, y0) -> step.
-        y0: initial state. Shape (size,).
+        y0: initial state. Shape (*state).
         t0: its time.
         times: save times in order; `every_step` saves the end of each step instead.
         keep_states, checkpoints: whether to keep states at the starts of steps with their increments, or states alone,
@@ -175,7 +175,7 @@ class StochasticRecorder:
             march=result,
             y1=self.y1,
             times=self.times,
-            saved=torch.stack(self.saved) if self.saved else self.y1.new_empty(0, self.y1.shape[0]),
+            saved=torch.stack(self.saved) if self.saved else self.y1.new_empty(0, *self.y1.shape),
             saves_start=self.saves_start,
             saves=self.saves,
             scaled_error=torch.stack(self.errors) if self.errors else none,
@@ -191,7 +191,7 @@ class StochasticRecorder:
 
 
 def between(step: TakenStep, theta: float) -> Tensor:
-    """The state at a fraction of a step, on the straight line between its ends. Shape (size,)."""
+    """The state at a fraction of a step, on the straight line between its ends. Shape (*state)."""
     if theta in (0.0, 1.0):
         return step.y0 if theta == 0.0 else step.y1
     return torch.lerp(step.y0, step.y1, theta)

@@ -16,7 +16,7 @@ def euler_maruyama_step(
     Source: [@kloeden1992numerical] section 10.2.
     """
     time = _time(t, y)
-    y1 = _add_noise(torch.add(y, drift(time, y), alpha=dt), diffusion(time, y), dW)
+    y1 = torch.add(y, drift(time, y), alpha=dt) + _product(diffusion(time, y), dW)
     return StochasticStep(y1, None, None, 1, 1)
 
 
@@ -34,7 +34,7 @@ def heun_step(
     f0, g0 = drift(start, y), _product(diffusion(start, y), dW)
     predicted = torch.add(y, f0, alpha=dt) + g0
     slope = torch.add(g0, f0, alpha=dt)
-    slope = _add_noise(torch.add(slope, drift(end, predicted), alpha=dt), diffusion(end, predicted), dW)
+    slope = torch.add(slope, drift(end, predicted), alpha=dt) + _product(diffusion(end, predicted), dW)
     return StochasticStep(torch.add(y, slope, alpha=0.5), None, None, 2, 2)
 
 
@@ -84,8 +84,3 @@ def _product(g: Tensor, dW: Tensor) -> Tensor:
     if g.dim() == dW.dim():
         return g * dW
     return (g @ dW.unsqueeze(-1)).squeeze(-1)
-
-
-def _add_noise(base: Tensor, g: Tensor, dW: Tensor) -> Tensor:
-    """base + g dW, as `_product`."""
-    return torch.addcmul(base, g, dW) if g.dim() == dW.dim() else base + _product(g, dW)

@@ -62,4 +62,4 @@ def scaled_error(step: StochasticStep, y0: Tensor, rtol: float, atol: Tensor) ->
         Shape (), dimensionless, >= 0.
     """
     assert step.error is not None
-    return norms.scaled_error(step.error.reshape(-1), y0.reshape(-1), step.y1.reshape(-1), rtol, atol)
+    return norms.scaled_error(step.error, y0, step.y1, rtol, atol)

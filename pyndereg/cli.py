@@ -10,10 +10,23 @@ from types import ModuleType
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from pyndereg import plotting, results
-from pyndereg.experiments import classification, comparison, digits_ode, digits_sde, spiral_sde
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.sde_config import DigitsSDEConfig, SpiralSDEConfig
-from pyndereg.experiments.settings import AnyConfig, Config
+from pyndereg.experiments import (
+    classification,
+    comparison,
+    digits_ode,
+    digits_sde,
+    mnist_ode,
+    mnist_sde,
+    naming,
+    ode_model,
+    sde_config,
+    spiral_sde,
+)
+from pyndereg.experiments.checkpoint import Checkpoint, checkpoint_path
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.published import published_points
+from pyndereg.experiments.settings import AnyConfig, Config, json_values
+from pyndereg.experiments.table import papers_table
 from pyndereg.experiments.train import TrainingDiverged
 from pyndereg.ivp.errors import SolveFailed
 from pyndereg.julia_runtime import JuliaError, JuliaUnavailable, doctor, install
@@ -44,22 +57,28 @@ class Experiment:
     """What `pyndereg run` can run.
 
     Args:
-        module: with EXPERIMENT, its name, `run` and `default_output`.
-        config: its configuration, whose fields become options.
+        module: with EXPERIMENT, its name; PRESETS, configurations under names, among them quick; and the function run.
         summary: the record of a finished run in one line.
+        method_name: what a configuration trains with, in one word.
         help: what is trained.
     """
 
     module: ModuleType
-    config: type[Config]
     summary: Callable[[results.RunRecord], str]
+    method_name: Callable[[Any], str]
     help: str
 
 
+ODE_CLASSIFIER = (classification.summary, ode_model.method_name)
+SDE_CLASSIFIER = (classification.summary, sde_config.method_name)
 EXPERIMENTS = (
-    Experiment(digits_ode, DigitsODEConfig, classification.summary, "a neural ODE classifier of handwritten digits"),
-    Experiment(digits_sde, DigitsSDEConfig, classification.summary, "a neural SDE classifier of handwritten digits"),
-    Experiment(spiral_sde, SpiralSDEConfig, spiral_sde.summary, "a neural SDE on the moments of a stochastic spiral"),
+    Experiment(digits_ode, *ODE_CLASSIFIER, "a neural ODE classifier of handwritten digits of 64 pixels"),
+    Experiment(digits_sde, *SDE_CLASSIFIER, "a neural SDE classifier of handwritten digits of 64 pixels"),
+    Experiment(mnist_ode, *ODE_CLASSIFIER, "a neural ODE classifier of MNIST"),
+    Experiment(mnist_sde, *SDE_CLASSIFIER, "a neural SDE classifier of MNIST"),
+    Experiment(
+        spiral_sde, spiral_sde.summary, sde_config.method_name, "a neural SDE on the moments of a stochastic spiral"
+    ),
 )
 
 
@@ -100,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_demo(commands)
+    _add_table(commands)
     _add_plot(commands)
     _add_julia(commands)
     return parser
@@ -109,11 +129,22 @@ def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help="train one model and write its record")
     experiments = run.add_subparsers(metavar="EXPERIMENT", required=True, parser_class=OneSentenceParser)
     for experiment in EXPERIMENTS:
-        name, help_ = experiment.module.EXPERIMENT, experiment.help
+        name, help_, presets = experiment.module.EXPERIMENT, experiment.help, experiment.module.PRESETS
         parser = experiments.add_parser(name, help=help_, description=f"Train {help_} and write its record.")
-        add_settings(parser, experiment.config)
+        parser.add_argument(
+            "--preset",
+            choices=presets,
+            default="quick",
+            help="settings to start from: quick (minutes on a processor; the defaults below), or those of the papers",
+        )
+        # An option that is not given leaves the preset's value.
+        add_settings(parser, type(presets["quick"]), default=argparse.SUPPRESS)
         parser.add_argument("--output", type=Path, metavar="PATH", help="record (default: runs/<name of the run>.json)")
-        _add_overwrite(parser)
+        earlier = parser.add_mutually_exclusive_group()
+        _add_overwrite(earlier)
+        earlier.add_argument(
+            "--resume", action="store_true", help="go on with a run that was interrupted, from its last epoch"
+        )
         parser.set_defaults(command=_run, experiment=experiment)
 
 
@@ -165,9 +196,20 @@ def _add_plot(commands: Any) -> None:
     parser.add_argument(
         "records", type=Path, nargs="+", metavar="RECORD", help="records written by run, compare or demo"
     )
+    parser.add_argument(
+        "--kind",
+        choices=plotting.KINDS,
+        help="what to draw (default: what the records hold most of: a comparison, or trajectories)",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FIGURE", help=".png, .svg or .pdf")
     _add_overwrite(parser)
     parser.set_defaults(command=_plot)
+
+
+def _add_table(commands: Any) -> None:
+    parser = commands.add_parser("table", help="print the papers' tables from records, beside the published numbers")
+    parser.add_argument("records", type=Path, nargs="+", metavar="RECORD", help="records written by run or compare")
+    parser.set_defaults(command=_table)
 
 
 def _add_julia(commands: Any) -> None:
@@ -183,12 +225,17 @@ def _add_overwrite(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
 
 
-def add_settings(parser: argparse.ArgumentParser, config: type[Config], *, but: Sequence[str] = ()) -> None:
-    """Turn every field of a configuration into an option, `but` some that the command decides itself."""
+def add_settings(
+    parser: argparse.ArgumentParser, config: type[Config], *, but: Sequence[str] = (), default: Any = None
+) -> None:
+    """Turn every field of a configuration into an option, `but` some that the command decides itself.
+
+    An option that is not given has the field's default, or `default` if there is one.
+    """
     hints = get_type_hints(config)
     for setting in fields(config):
         if setting.name not in but:
-            add_setting(parser, setting, hints[setting.name])
+            add_setting(parser, setting, hints[setting.name], setting.default if default is None else default)
 
 
 def config_of(chosen: argparse.Namespace, config: type[AnyConfig]) -> AnyConfig:
@@ -197,23 +244,21 @@ def config_of(chosen: argparse.Namespace, config: type[AnyConfig]) -> AnyConfig:
     return config.from_json({name: value for name, value in vars(chosen).items() if name in names})
 
 
-def add_setting(parser: argparse.ArgumentParser, setting: Field, annotation: Any) -> None:
+def add_setting(parser: argparse.ArgumentParser, setting: Field, annotation: Any, default: Any) -> None:
     """Turn one field of a configuration into one option: its name, choices, default and meaning."""
     option = f"--{setting.name.replace('_', '-')}"
     meaning = f"{setting.metadata['meaning']} (default: {_shown(setting.default)})"
     if annotation is bool:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=setting.default, help=meaning)
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=meaning)
     elif isinstance(setting.default, tuple):
-        parser.add_argument(
-            option, type=float, nargs=2, metavar=("START", "STOP"), default=setting.default, help=meaning
-        )
+        parser.add_argument(option, type=float, nargs=2, metavar=("START", "STOP"), default=default, help=meaning)
     elif get_args(annotation):
         # The configuration refuses other choices, and can say why.
         choices = f"{{{','.join(get_args(annotation))}}}"
-        parser.add_argument(option, metavar=choices, default=setting.default, help=meaning)
+        parser.add_argument(option, metavar=choices, default=default, help=meaning)
     else:
         metavar = {int: "N", float: "X", str: "NAME"}[annotation]
-        parser.add_argument(option, type=annotation, metavar=metavar, default=setting.default, help=meaning)
+        parser.add_argument(option, type=annotation, metavar=metavar, default=default, help=meaning)
 
 
 def _shown(default: Any) -> str:
@@ -222,12 +267,36 @@ def _shown(default: Any) -> str:
 
 def _run(chosen: argparse.Namespace) -> None:
     experiment: Experiment = chosen.experiment
-    config = config_of(chosen, experiment.config)
-    path = chosen.output or experiment.module.default_output(config)
+    module = experiment.module
+    config = preset_with(module.PRESETS[chosen.preset], chosen)
+    path = chosen.output or naming.default_output(module.EXPERIMENT, experiment.method_name(config), config.seed)
+    unfinished = checkpoint_path(path)
+    if chosen.resume and path.exists():
+        record = results.read(path)
+        if dict(record.config) != json_values(config):
+            raise ValueError(f"{path} was made with other settings; resume with those, or name another --output")
+        print(f"finished already, {experiment.summary(record)}: {path}")
+        unfinished.unlink(missing_ok=True)
+        return
     results.check_destination(path, overwrite=chosen.overwrite)
-    record = experiment.module.run(config)
+    if chosen.overwrite:
+        unfinished.unlink(missing_ok=True)
+    checkpoint = Checkpoint(unfinished, json_values(config), resume=chosen.resume)
+    try:
+        record = module.run(config, checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        kept = f"the epochs so far are in {unfinished}, from where --resume goes on" if unfinished.exists() else ""
+        raise KeyboardInterrupt(f"interrupted; {kept or 'no record was written'}") from None
     results.write(record, path, overwrite=chosen.overwrite)
+    checkpoint.remove()
     print(f"{experiment.summary(record)}: {path}")
+
+
+def preset_with(preset: AnyConfig, chosen: argparse.Namespace) -> AnyConfig:
+    """A preset, with the options that were given in place of its own values."""
+    names = {setting.name for setting in fields(preset)}
+    given = {name: value for name, value in vars(chosen).items() if name in names}
+    return type(preset).from_json(json_values(preset) | given)
 
 
 def _compare(chosen: argparse.Namespace) -> None:
@@ -268,8 +337,13 @@ def _comparison(chosen: argparse.Namespace, methods: Sequence[str], folder: Path
 def _plot(chosen: argparse.Namespace) -> None:
     plotting.check_figure_path(chosen.output, overwrite=chosen.overwrite)
     records = [results.read(path) for path in chosen.records]
-    plotting.save(plotting.plot(records), chosen.output, overwrite=chosen.overwrite)
+    figure = plotting.plot(records, chosen.kind, published=published_points(records[0].experiment))
+    plotting.save(figure, chosen.output, overwrite=chosen.overwrite)
     print(f"figure: {chosen.output}")
+
+
+def _table(chosen: argparse.Namespace) -> None:
+    print(papers_table([results.read(path) for path in chosen.records]))
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

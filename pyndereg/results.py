@@ -1,15 +1,16 @@
 """What one run of an experiment was, and what came out of it: one JSON file per run."""
 
+import contextlib
 import json
 import math
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 FORMAT = "pyndereg run record"
 SCHEMA_VERSION = 1
@@ -133,11 +134,22 @@ def write(record: RunRecord, path: Path, *, overwrite: bool = False) -> None:
         text = json.dumps(_nan_as_none(document), indent=1, allow_nan=False) + "\n"
     except ValueError:
         raise ValueError(f"the record for {path} holds an infinite number, which JSON cannot express") from None
+    with appear_whole(path, overwrite=overwrite) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def appear_whole(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write to, which appears at `path` only when the block has ended well.
+
+    Raises:
+        FileExistsError: something lies at `path` and `overwrite` is false.
+    """
     # The temporary file shares the folder, because os.replace is atomic only within one file system.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read

@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 
 from pyndereg import cli, results
-from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.image_config import DigitsODEConfig
 
 QUICK = ["--epochs", "1", "--rtol", "1e-3", "--atol", "1e-3", "--hidden", "16"]
 
@@ -110,6 +110,14 @@ def test_every_field_of_the_configuration_can_be_set(folder):
         "gradient": "discrete",
         "optimizer": "adam",
         "learning_rate": 0.01,
+        "learning_rate_schedule": "cosine",
+        "learning_rate_decay": 1e-4,
+        "learning_rate_end": 1e-3,
+        "weights_change": "update",
+        "last_activation": "linear",
+        "drop_last": True,
+        "updates": 1,
+        "both_weight": (5.0, 4.0),
         "error_weight": (4.0, 2.0),
         "stiffness_weight": (0.4, 0.2),
         "local_weight": (0.5, 0.3),

@@ -1,4 +1,4 @@
-"""Classifiers of handwritten digits: trained, measured and recorded alike, whatever equation is inside."""
+"""Classifiers of images: trained, measured and recorded alike, whatever equation is inside."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,15 +6,18 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.data import LabelledImages, load_handwritten_digits
-from pyndereg.experiments.placement import PRECISIONS, check_device
-from pyndereg.experiments.sde_config import DigitsSDEConfig
+from pyndereg.experiments.checkpoint import Checkpoint
+from pyndereg.experiments.config import ODEConfig
+from pyndereg.experiments.data import LabelledImages
+from pyndereg.experiments.placement import check_device
+from pyndereg.experiments.sde_config import SDEConfig
 from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.train import (
     EpochReport,
     PenaltyTerm,
+    Plan,
     accuracy,
     fit,
     prediction_seconds,
@@ -27,57 +30,65 @@ from pyndereg.results import RunRecord, installed_versions
 EVALUATION_IMAGES = 512  # NFE and prediction time are those of one batch of this size, as in the paper
 PREDICTION_REPEATS = 15
 
-DigitsConfig = DigitsODEConfig | DigitsSDEConfig
+ClassifierConfig = ODEConfig | SDEConfig
 Classifier = TypeVar("Classifier", bound=nn.Module)
 
 
 def train_and_record(
     experiment: str,
-    config: DigitsConfig,
+    config: ClassifierConfig,
     *,
+    images: LabelledImages,
+    plan: Plan,
     build: Callable[[], Classifier],
     optimizer: Callable[[Classifier], torch.optim.Optimizer],
     terms: Sequence[PenaltyTerm],
     title: str,
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
     evaluation_images: int = EVALUATION_IMAGES,
+    checkpoint: Checkpoint | None = None,
     report: Callable[[EpochReport], None] | None = None,
 ) -> tuple[Classifier, RunRecord]:
     """Train one classifier as configured; `report` is told after every epoch where the run stands.
 
     Args:
         experiment: its name, as the command line has it.
-        config: images, length of training, precision, seed and device.
-        build: makes the classifier: images (batch, pixels) -> logits (batch, classes) and the solution.
+        config: seed, threads and device.
+        images: on that device.
+        plan: passes through the images.
+        build: makes the classifier: images (batch, *image) -> logits (batch, classes) and the solution.
         optimizer: makes the optimizer of the classifier's parameters.
         terms: what is added to the cross entropy.
         title: the run in a few words, for the reports.
+        schedule: makes the change of the optimizer's step size, which is moved on after every update.
         evaluation_images: training images in the fixed batch on which NFE is counted.
+        checkpoint: where the state is kept after every epoch, and restored from.
         report: see above.
     Returns:
         The trained classifier and the record of the run: curves as `fit` names them; metrics train_accuracy and
         test_accuracy (percent, of the trained classifier), nfe (evaluations) and training_seconds. The prediction time
         is missing, since it means something only if nothing else runs meanwhile; see `time_predictions`.
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
         ValueError: the device, the method or a combination of choices cannot be used.
         TrainingDiverged: the loss or a penalty became infinite or NaN.
         SolveFailed: a solve ended badly.
     """
     check_device(config.device)
-    images = images_of(config)
     evaluation_batch = images.train_images[:evaluation_images]
     with reproducible(config.seed, config.threads):
         model = build()
         steps_before = trace(solve_once(model, evaluation_batch).steps)
+        optimizer_of_model = optimizer(model)
         curves = fit(
             model,
-            optimizer(model),
+            optimizer_of_model,
             images,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
+            plan=plan,
             terms=terms,
             evaluation_batch=evaluation_batch,
+            schedule=None if schedule is None else schedule(optimizer_of_model),
             title=title,
+            checkpoint=checkpoint,
             report=report,
         )
         after = solve_once(model, evaluation_batch)
@@ -102,12 +113,15 @@ def train_and_record(
 
 
 def time_predictions(
-    models: Sequence[nn.Module], config: DigitsConfig, *, evaluation_images: int = EVALUATION_IMAGES
+    models: Sequence[nn.Module],
+    config: ClassifierConfig,
+    images: LabelledImages,
+    *,
+    evaluation_images: int = EVALUATION_IMAGES,
 ) -> list[float]:
     """Median seconds that each classifier takes to predict the evaluation batch, one classifier at a time."""
-    batch = images_of(config).train_images[:evaluation_images]
     with reproducible(config.seed, config.threads):
-        return prediction_seconds(models, batch, repeats=PREDICTION_REPEATS)
+        return prediction_seconds(models, images.train_images[:evaluation_images], repeats=PREDICTION_REPEATS)
 
 
 def with_prediction_time(record: RunRecord, seconds: float) -> RunRecord:
@@ -122,11 +136,3 @@ def summary(record: RunRecord) -> str:
         f"test accuracy {metrics['test_accuracy']:.2f} %, NFE {metrics['nfe']:.0f}, training "
         f"{metrics['training_seconds']:.1f} s, prediction {1e3 * metrics['prediction_seconds']:.2f} ms"
     )
-
-
-def images_of(config: DigitsConfig) -> LabelledImages:
-    """The images that a configuration asks for, on its device."""
-    images = load_handwritten_digits(
-        test_fraction=config.test_fraction, seed=config.split_seed, dtype=PRECISIONS[config.precision]
-    )
-    return images.to(config.device)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from pyndereg.experiments.classification import time_predictions, with_prediction_time
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import ODEClassifier, record_name
+from pyndereg.experiments.digits_ode import build, images_of, record_name
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_ode import ODEClassifier
 from pyndereg.experiments.table import format_table
 from pyndereg.experiments.workers import Trained, train_all
 from pyndereg.results import RunRecord, check_destination, read, write
@@ -162,7 +163,7 @@ def _timed(configs: Sequence[DigitsODEConfig], folder: Path, base: DigitsODEConf
     """The finished runs' records with prediction times, as they then lie in the folder."""
     paths = [folder / record_name(config) for config in configs]
     models = [_rebuild(config, _weights_path(path)) for config, path in zip(configs, paths, strict=True)]
-    durations = time_predictions(models, base)
+    durations = time_predictions(models, base, images_of(base))
     records = [with_prediction_time(read(path), seconds) for path, seconds in zip(paths, durations, strict=True)]
     for record, path in zip(records, paths, strict=True):
         write(record, path, overwrite=True)
@@ -170,7 +171,7 @@ def _timed(configs: Sequence[DigitsODEConfig], folder: Path, base: DigitsODEConf
 
 
 def _rebuild(config: DigitsODEConfig, weights: Path) -> ODEClassifier:
-    model = ODEClassifier(config)
+    model = build(config)
     with np.load(weights) as arrays:
         model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
     return model

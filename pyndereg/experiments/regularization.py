@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.config import ODEConfig
 from pyndereg.experiments.sde_config import SDEConfig
 from pyndereg.experiments.train import PenaltyTerm
 from pyndereg.ivp.solution import Solution, StepRecord
@@ -27,6 +27,19 @@ STIFFNESS_ESTIMATES = {
     "code": partial(stiffness_estimate, aggregate="max", weight_by_dt=False, count_start=True, stability_size=3.5068),
     "paper": stiffness_estimate,
 }
+SHARE_OF_STIFFNESS = 0.1  # where both are penalized together
+
+
+def _mean_of_both(steps: StepRecord) -> Tensor:
+    stiffness = stiffness_estimate(steps, "mean", weight_by_dt=False, count_start=True, stability_size=3.5068)
+    return ERROR_ESTIMATES["code"](steps) + SHARE_OF_STIFFNESS * stiffness
+
+
+def _sum_of_both(steps: StepRecord) -> Tensor:
+    return error_estimate(steps) + SHARE_OF_STIFFNESS * stiffness_estimate(steps)
+
+
+BOTH_ESTIMATES = {"code": _mean_of_both, "paper": _sum_of_both}
 # Of stochastic equations: the mean in place of the largest, and the stability interval of sosri2.
 SDE_STIFFNESS_ESTIMATE = partial(
     stiffness_estimate, aggregate="mean", weight_by_dt=False, count_start=True, stability_size=10.6
@@ -34,7 +47,7 @@ SDE_STIFFNESS_ESTIMATE = partial(
 Estimate = Callable[[StepRecord], Tensor]
 
 
-def solve_regularizers(config: DigitsODEConfig) -> dict[str, Regularizer]:
+def solve_regularizers(config: ODEConfig) -> dict[str, Regularizer]:
     """What the training solves are asked for, in the order of their penalties, under the names of the weights.
 
     Empty for "none", and for what is computed from the record of the steps.
@@ -54,17 +67,16 @@ def solve_regularizers(config: DigitsODEConfig) -> dict[str, Regularizer]:
     return {}
 
 
-def penalty_terms(config: DigitsODEConfig) -> tuple[PenaltyTerm, ...]:
+def penalty_terms(config: ODEConfig) -> tuple[PenaltyTerm, ...]:
     """The terms that the configured regularizer adds to the loss; none for "none".
 
     The term of each name has the configuration's weight of that name, which decays exponentially from epoch to epoch.
     Source: [@pal2021opening] for "error", "stiffness" and "both"; else as `solve_regularizers`.
     """
     values = _local_penalties(solve_regularizers(config))
-    if config.regularizer in ("error", "both"):
-        values["error"] = partial(_of_the_steps, estimate=ERROR_ESTIMATES[config.aggregates])
-    if config.regularizer in ("stiffness", "both"):
-        values["stiffness"] = partial(_of_the_steps, estimate=STIFFNESS_ESTIMATES[config.aggregates])
+    estimates = {"error": ERROR_ESTIMATES, "stiffness": STIFFNESS_ESTIMATES, "both": BOTH_ESTIMATES}
+    if config.regularizer in estimates:
+        values[config.regularizer] = partial(_of_the_steps, estimate=estimates[config.regularizer][config.aggregates])
     return _weighted(values, config, config.epochs)
 
 
@@ -103,7 +115,7 @@ def _local_penalties(regularizers: Mapping[str, Regularizer]) -> dict[str, Calla
 
 
 def _weighted(
-    values: Mapping[str, Callable[[Solution], Tensor]], config: DigitsODEConfig | SDEConfig, updates: int
+    values: Mapping[str, Callable[[Solution], Tensor]], config: ODEConfig | SDEConfig, updates: int
 ) -> tuple[PenaltyTerm, ...]:
     """Each value with the configuration's weight of its name."""
     return tuple(

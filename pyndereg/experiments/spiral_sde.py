@@ -4,13 +4,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from pyndereg import fields
 from pyndereg.experiments import naming
+from pyndereg.experiments.checkpoint import Checkpoint, Stateful
+from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import SpiralSDEConfig
@@ -32,6 +37,21 @@ from pyndereg.regularizers import error_estimate
 from pyndereg.results import RunRecord, installed_versions
 
 EXPERIMENT = "spiral-sde"
+QUICK = SpiralSDEConfig()
+PRESETS = {
+    "quick": QUICK,
+    # [@pal2021opening]. The published library's AdaBelief leaves out the correction of the moments' bias.
+    "paper-a": replace(
+        QUICK,
+        iterations=250,
+        optimizer="adabelief",
+        learning_rate=0.01,
+        final_learning_rate=0.01,
+        precision="float32",
+        error_weight=(0.2, 0.2),
+        seed=5,
+    ),
+}
 # The paper's loss and NFE are those of one solve, which vary by a third and by a hundredth from path to path.
 EVALUATION_SOLVES = 10
 PREDICTION_REPEATS = 15
@@ -112,7 +132,7 @@ class Evaluation:
     moments: Moments
 
 
-def run(config: SpiralSDEConfig) -> RunRecord:
+def run(config: SpiralSDEConfig, *, checkpoint: Checkpoint | None = None) -> RunRecord:
     """Fit one model under a progress bar and time its predictions.
 
     Raises:
@@ -120,14 +140,17 @@ def run(config: SpiralSDEConfig) -> RunRecord:
         ValueError, TrainingDiverged, SolveFailed: as `train_spiral` says.
     """
     with progress_bar(config.iterations, unit="iteration") as report:
-        model, record = train_spiral(config, report=report)
+        model, record = train_spiral(config, checkpoint=checkpoint, report=report)
     with reproducible(config.seed, config.threads):
         (seconds,) = prediction_seconds([model], start_of(config), repeats=PREDICTION_REPEATS)
     return replace(record, metrics={**record.metrics, "prediction_seconds": seconds})
 
 
 def train_spiral(
-    config: SpiralSDEConfig, *, report: Callable[[IterationReport], None] | None = None
+    config: SpiralSDEConfig,
+    *,
+    checkpoint: Checkpoint | None = None,
+    report: Callable[[IterationReport], None] | None = None,
 ) -> tuple[SpiralModel, RunRecord]:
     """Fit one model as configured; `report` is told after every iteration where the run stands.
 
@@ -145,7 +168,7 @@ def train_spiral(
         data = data_of(config)
         model = SpiralModel(config)
         before = evaluate(model, start_of(config), data)
-        curves = fit_moments(model, data, config, report=report)
+        curves = fit_moments(model, data, config, checkpoint=checkpoint, report=report)
         after = evaluate(model, start_of(config), data)
     record = RunRecord(
         experiment=EXPERIMENT,
@@ -167,32 +190,38 @@ def fit_moments(
     data: Moments,
     config: SpiralSDEConfig,
     *,
+    checkpoint: Checkpoint | None = None,
     report: Callable[[IterationReport], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Train a model in place.
 
     Returns:
         One value per iteration under each name: loss (dimensionless), nfe (evaluations of the drift), penalty
-        (weighted, dimensionless), training_seconds (cumulated), and {name}_weight for each penalty.
+        (weighted, dimensionless), learning_rate, training_seconds (cumulated), and {name}_weight for each penalty.
     Raises:
         TrainingDiverged, SolveFailed: as `train_spiral`.
     """
     terms = sde_penalty_terms(config, error=error_estimate, updates=config.iterations)
-    # In place of the published AdaBelief, which no library that is kept up implements.
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = make_optimizer(model, config)
+    schedule = CosineAnnealingLR(optimizer, config.iterations, eta_min=config.final_learning_rate)
     start, title = start_of(config), naming.run_title(config.regularizer, config.seed)
     model.train()
-    rows: list[dict[str, float]] = []
-    seconds = 0.0
-    for iteration in range(config.iterations):
+
+    def iterate(iteration: int) -> Row:
+        (learning_rate,) = schedule.get_last_lr()
         started = time.perf_counter()
         row = update(model, optimizer, start, data, terms=terms, iteration=iteration)
-        seconds += time.perf_counter() - started
+        schedule.step()
+        seconds = time.perf_counter() - started
         weights = {f"{term.name}_weight": term.weight(iteration) for term in terms}
-        rows.append(row | {"training_seconds": seconds} | weights)
+        return row | {"learning_rate": learning_rate, "training_seconds": seconds} | weights
+
+    def tell(row: Row) -> None:
         if report is not None:
             report(IterationReport(title, row["loss"], int(row["nfe"])))
-    return {name: tuple(row[name] for row in rows) for name in rows[0]}
+
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    return run_epochs(config.iterations, iterate, parts=parts, checkpoint=checkpoint, report=tell)
 
 
 def update(
@@ -217,6 +246,23 @@ def update(
     (loss + penalty).backward()
     optimizer.step()
     return {"loss": loss.item(), "nfe": float(solution.stats.nfe), "penalty": penalty.item()}
+
+
+def make_optimizer(model: nn.Module, config: SpiralSDEConfig) -> torch.optim.Optimizer:
+    """The configured optimizer over all parameters of a model.
+
+    Raises:
+        ModuleNotFoundError: AdaBelief was asked for, and pytorch_optimizer is not installed.
+    """
+    if config.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    if find_spec("pytorch_optimizer") is None:
+        raise ModuleNotFoundError(
+            "AdaBelief comes with pytorch_optimizer, which is not installed; run pip install "
+            '"pyndereg[experiments]", or choose adam'
+        )
+    library = import_module("pytorch_optimizer")  # only here, because it takes a second
+    return library.AdaBelief(model.parameters(), lr=config.learning_rate)
 
 
 @torch.no_grad()

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler
 
+from pyndereg.experiments.checkpoint import Checkpoint, Stateful
+from pyndereg.experiments.config import WeightsChange
 from pyndereg.experiments.data import LabelledImages
+from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.ivp.solution import Solution, StepRecord
 from pyndereg.results import StepTrace
 
@@ -21,6 +25,9 @@ from pyndereg.results import StepTrace
 TQDM_IS_INSTALLED = find_spec("tqdm") is not None
 if TYPE_CHECKING or TQDM_IS_INSTALLED:
     from tqdm import tqdm
+
+
+INTENSITIES_AT_ONCE = 7_840_000  # what is predicted at once: 10,000 images of MNIST, or fewer larger ones
 
 
 class TrainingDiverged(RuntimeError):
@@ -34,12 +41,12 @@ class PenaltyTerm:
     Args:
         name: what is penalized; names the curve of the weight.
         value: solution of one training solve -> scalar tensor, dimensionless.
-        weight: epoch, counted from 0 -> weight, dimensionless.
+        weight: epochs since the start of training, whole or not -> weight, dimensionless.
     """
 
     name: str
     value: Callable[[Solution], Tensor]
-    weight: Callable[[int], float]
+    weight: Callable[[float], float]
 
 
 class Report(Protocol):
@@ -142,28 +149,59 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(threads_before)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the training images are passed through.
+
+    Args:
+        epochs: passes.
+        batch_size: images per update.
+        drop_last: leave out the last, smaller batch of every epoch.
+        updates: stop after this many; 0: after the last epoch.
+        weights_change: whether the penalties' weights change after every "epoch" or every "update".
+    """
+
+    epochs: int
+    batch_size: int
+    drop_last: bool = False
+    updates: int = 0
+    weights_change: WeightsChange = "epoch"
+
+    def updates_per_epoch(self, images: int) -> int:
+        """Updates in one pass through so many images."""
+        return images // self.batch_size if self.drop_last else -(-images // self.batch_size)
+
+    def total_updates(self, images: int) -> int:
+        """Updates in the whole training."""
+        total = self.epochs * self.updates_per_epoch(images)
+        return min(total, self.updates) if self.updates else total
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: LabelledImages,
     *,
-    epochs: int,
-    batch_size: int,
+    plan: Plan,
     terms: Sequence[PenaltyTerm],
-    evaluation_batch: Tensor,  # (batch, pixels)
+    evaluation_batch: Tensor,  # (batch, *image)
+    schedule: LRScheduler | None = None,
     title: str = "",
+    checkpoint: Checkpoint | None = None,
     report: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Train a classifier in place and follow it from epoch to epoch.
 
     Args:
-        model: a classifier: images (batch, pixels) -> logits (batch, classes) and the solution.
+        model: a classifier: images (batch, *image) -> logits (batch, classes) and the solution.
         optimizer: over the model's parameters.
         images: training images; the test images are only looked at.
-        epochs, batch_size: passes through the training images, and images per update.
+        plan: passes and batches.
         terms: what is added to the cross entropy.
-        evaluation_batch: the fixed images on which NFE is counted after each epoch. Shape (batch, pixels).
+        evaluation_batch: the fixed images on which NFE is counted after each epoch. Shape (batch, *image).
+        schedule: of the optimizer's step size, moved on after every update.
         title: the run in a few words, for the reports.
+        checkpoint: where the state is kept after every epoch, and restored from.
         report: is told after every epoch where the run stands.
     Returns:
         One value per epoch under each name: train_loss (nats), train_accuracy and test_accuracy (percent), nfe
@@ -173,25 +211,26 @@ def fit(
         TrainingDiverged: the loss or a penalty became infinite or NaN.
         SolveFailed: a solve ended badly.
     """
-    rows: list[dict[str, float]] = []
-    seconds = 0.0
-    for epoch in range(epochs):
-        summary = train_epoch(model, optimizer, images, batch_size=batch_size, terms=terms, epoch=epoch)
-        seconds += summary.seconds
-        test_accuracy = accuracy(model, images.test_images, images.test_labels)
-        nfe = solve_once(model, evaluation_batch).stats.nfe
-        measured = {
+
+    def epoch(number: int) -> Row:
+        summary = train_epoch(model, optimizer, images, plan=plan, terms=terms, epoch=number, schedule=schedule)
+        return {
             "train_loss": summary.loss,
             "train_accuracy": summary.accuracy,
-            "test_accuracy": test_accuracy,
-            "nfe": float(nfe),
+            "test_accuracy": accuracy(model, images.test_images, images.test_labels),
+            "nfe": float(solve_once(model, evaluation_batch).stats.nfe),
             "penalty": summary.penalty,
-            "training_seconds": seconds,
-        }
-        rows.append(measured | {f"{term.name}_weight": term.weight(epoch) for term in terms})
+            "training_seconds": summary.seconds,
+        } | {f"{term.name}_weight": term.weight(number) for term in terms}
+
+    def tell(row: Row) -> None:
         if report is not None:
-            report(EpochReport(title, test_accuracy, summary.loss, nfe))
-    return {name: tuple(row[name] for row in rows) for name in rows[0]}
+            report(EpochReport(title, row["test_accuracy"], row["train_loss"], int(row["nfe"])))
+
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if schedule is not None:
+        parts["schedule"] = schedule
+    return run_epochs(plan.epochs, epoch, parts=parts, checkpoint=checkpoint, report=tell)
 
 
 def train_epoch(
@@ -199,23 +238,28 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     images: LabelledImages,
     *,
-    batch_size: int,
+    plan: Plan,
     terms: Sequence[PenaltyTerm],
     epoch: int,
+    schedule: LRScheduler | None = None,
 ) -> EpochSummary:
-    """Pass once through the training images in random order, the last, smaller batch included."""
+    """Pass once through the training images in random order; see `fit`."""
     model.train()
     count = len(images.train_labels)
     order = torch.randperm(count).to(images.train_labels.device)
+    per_epoch = plan.updates_per_epoch(count)
+    batches = order.split(plan.batch_size)[: min(per_epoch, plan.total_updates(count) - epoch * per_epoch)]
+    seen = sum(len(chosen) for chosen in batches)
     loss_sum = penalty_sum = 0.0
     correct = 0
     seconds = 0.0
-    for chosen in order.split(batch_size):
+    for number, chosen in enumerate(batches):
         batch, labels = images.train_images[chosen], images.train_labels[chosen]
         started = time.perf_counter()
         logits, solution = model(batch)
         loss = functional.cross_entropy(logits, labels)
-        penalty = weighted_penalty(solution, terms, epoch).to(loss.device)
+        position = epoch + (number / per_epoch if plan.weights_change == "update" else 0.0)
+        penalty = weighted_penalty(solution, terms, position).to(loss.device)
         if not torch.isfinite(loss + penalty):
             raise TrainingDiverged(
                 f"training diverged in epoch {epoch + 1}: the loss is {loss.item():g} and the penalty "
@@ -224,14 +268,16 @@ def train_epoch(
         optimizer.zero_grad()
         (loss + penalty).backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
         seconds += time.perf_counter() - started
         loss_sum += loss.item() * len(chosen)
         penalty_sum += penalty.item() * len(chosen)
         correct += int((logits.argmax(dim=1) == labels).sum())
-    return EpochSummary(loss_sum / count, 100.0 * correct / count, penalty_sum / count, seconds)
+    return EpochSummary(loss_sum / seen, 100.0 * correct / seen, penalty_sum / seen, seconds)
 
 
-def weighted_penalty(solution: Solution, terms: Sequence[PenaltyTerm], epoch: int) -> Tensor:
+def weighted_penalty(solution: Solution, terms: Sequence[PenaltyTerm], epoch: float) -> Tensor:
     """Sum over the terms of weight(epoch) * value(solution). Shape (), dimensionless; zero where there are no terms."""
     steps = solution.steps
     total = torch.zeros((), dtype=steps.scaled_error.dtype, device=steps.scaled_error.device)
@@ -241,11 +287,22 @@ def weighted_penalty(solution: Solution, terms: Sequence[PenaltyTerm], epoch: in
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Percent of images whose largest logit is that of their label; leaves the model in evaluation mode."""
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int | None = None) -> float:
+    """Percent of images whose largest logit is that of their label; leaves the model in evaluation mode.
+
+    Args:
+        model: images (batch, *image) -> logits (batch, classes) and the solution.
+        images: Shape (images, *image).
+        labels: Shape (images,), int64.
+        batch_size: images that are predicted at once; None for as many as `INTENSITIES_AT_ONCE` allows.
+    """
     model.eval()
-    logits, _ = model(images)
-    return 100.0 * (logits.argmax(dim=1) == labels).double().mean().item()
+    if batch_size is None:
+        batch_size = max(1, INTENSITIES_AT_ONCE // images[0].numel())
+    correct = 0
+    for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        correct += int((model(batch)[0].argmax(dim=1) == truth).sum())
+    return 100.0 * correct / len(labels)
 
 
 @torch.no_grad()

@@ -12,8 +12,9 @@ from multiprocessing.queues import Queue
 
 import numpy as np
 
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import title, train_classifier
+from pyndereg.experiments.digits_ode import train_classifier
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_ode import title
 from pyndereg.experiments.train import EpochReport, TrainingDiverged, announce, progress_bar
 from pyndereg.ivp.errors import SolveFailed
 from pyndereg.results import RunRecord

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pyndereg import results
-from pyndereg.experiments import classification, comparison, digits_ode
+from pyndereg.experiments import classification, comparison, digits_ode, image_ode
 from pyndereg.experiments.comparison import Comparison, RunsFailed, compare, grid, with_method
-from pyndereg.experiments.config import DigitsODEConfig
+from pyndereg.experiments.image_config import DigitsODEConfig
 
 QUICK = DigitsODEConfig(epochs=1, rtol=1e-3, atol=1e-3, hidden=4)
 
@@ -94,7 +94,7 @@ def test_every_method_is_trained_with_every_seed_and_each_run_leaves_its_record_
     assert compared.failures == ()
     # The weights are those of the trained model: they find as many digits.
     model = comparison._rebuild(replace(QUICK, seed=3), paths[0].with_suffix(".npz"))
-    images = classification.images_of(QUICK)
+    images = digits_ode.images_of(QUICK)
     found = model.eval()(images.test_images)[0].argmax(dim=1) == images.test_labels
     assert 100.0 * found.double().mean().item() == compared.records[0].metrics["test_accuracy"]
 
@@ -117,8 +117,8 @@ def train_here(monkeypatch, *, fail=(), interrupted_after=None):
             if config.regularizer not in fail:
                 model, record = digits_ode.train_classifier(config)
                 keep(config, comparison.Trained(record, {name: x.numpy() for name, x in model.state_dict().items()}))
-                trained.append(digits_ode.title(config))
-        return [f"{digits_ode.title(config)}: it failed" for config in configs if config.regularizer in fail]
+                trained.append(image_ode.title(config))
+        return [f"{image_ode.title(config)}: it failed" for config in configs if config.regularizer in fail]
 
     monkeypatch.setattr(comparison, "train_all", train_all)
     return trained

@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from pyndereg.experiments.config import DigitsODEConfig, GradientName
+from pyndereg.experiments.config import GradientName
+from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.settings import json_values
 
 

@@ -6,14 +6,10 @@ import pytest
 import torch
 
 from pyndereg.experiments import classification, digits_ode
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import (
-    ODEClassifier,
-    method_name,
-    record_name,
-    title,
-    train_classifier,
-)
+from pyndereg.experiments.digits_ode import build, record_name, train_classifier
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_ode import title
+from pyndereg.experiments.ode_model import method_name
 from pyndereg.experiments.placement import check_device
 from pyndereg.ivp import (
     Backprop,
@@ -37,7 +33,7 @@ def without_times(record):
 
 
 def test_the_vector_field_is_two_tanh_layers_that_see_the_time():
-    model = ODEClassifier(QUICK)
+    model = build(QUICK)
     shapes = sorted(tuple(value.shape) for value in model.node.field.parameters())
     assert shapes == sorted([(32, 64), (32,), (32,), (64, 32), (64,), (64,)])
     field = model.node.field
@@ -119,11 +115,11 @@ def test_a_model_regularized_by_stiffness_becomes_less_stiff_than_a_plain_one():
 )
 def test_each_gradient_reaches_the_model(engine, name, gradient):
     config = replace(QUICK, engine=engine, gradient=name)
-    assert ODEClassifier(config).node.options["gradient"] == gradient
+    assert build(config).node.options["gradient"] == gradient
 
 
 def test_the_penalties_of_training_solves_cost_nothing_in_evaluation():
-    model = ODEClassifier(replace(QUICK, regularizer="local-unbiased"))
+    model = build(replace(QUICK, regularizer="local-unbiased"))
     images = torch.rand(3, 64, dtype=torch.float64)
     assert len(model.train()(images)[1].penalties) == 1
     assert model.eval()(images)[1].penalties == ()
@@ -132,7 +128,7 @@ def test_the_penalties_of_training_solves_cost_nothing_in_evaluation():
 def test_the_train_accuracy_is_that_of_the_trained_model():
     config = replace(QUICK, seed=1)
     model, record = train_classifier(config)
-    images = classification.images_of(config)
+    images = digits_ode.images_of(config)
     found = model(images.train_images)[0].argmax(dim=1) == images.train_labels
     assert record.metrics["train_accuracy"] == pytest.approx(100.0 * found.double().mean().item(), rel=1e-12)
 
@@ -185,7 +181,7 @@ def test_the_other_choices_train_too(values):
 
 def test_the_precision_is_that_of_weights_and_states():
     for precision, dtype in (("float32", torch.float32), ("float64", torch.float64)):
-        model = ODEClassifier(replace(QUICK, precision=precision))
+        model = build(replace(QUICK, precision=precision))
         assert {value.dtype for value in model.parameters()} == {dtype}
         logits, solution = model(torch.rand(2, 64, dtype=dtype))
         assert logits.dtype == solution.y1.dtype == dtype

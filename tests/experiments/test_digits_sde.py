@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyndereg.experiments import classification, digits_sde
-from pyndereg.experiments.digits_sde import SDEClassifier
+from pyndereg.experiments import classification, digits_sde, image_sde
+from pyndereg.experiments.image_sde import SDEClassifier
 from pyndereg.experiments.sde_config import DigitsSDEConfig
 
 QUICK = DigitsSDEConfig(epochs=1, state=8, hidden=8, trajectories=2)
@@ -14,17 +14,17 @@ QUICK = DigitsSDEConfig(epochs=1, state=8, hidden=8, trajectories=2)
 
 @pytest.fixture(autouse=True)
 def few_evaluations(monkeypatch):
-    monkeypatch.setattr(digits_sde, "EVALUATION_IMAGES", 16)
+    monkeypatch.setattr(image_sde, "EVALUATION_IMAGES", 16)
     monkeypatch.setattr(classification, "PREDICTION_REPEATS", 1)
 
 
 def test_the_sizes_are_the_published_ones_but_for_the_pixels():
-    shapes = [tuple(value.shape) for value in SDEClassifier(DigitsSDEConfig()).parameters() if value.ndim == 2]
+    shapes = [tuple(value.shape) for value in SDEClassifier(DigitsSDEConfig(), 64).parameters() if value.ndim == 2]
     assert shapes == [(32, 64), (64, 32), (32, 64), (32, 32), (10, 32)]
 
 
 def test_training_takes_one_trajectory_and_evaluation_averages_several_along_fixed_paths():
-    model, images = SDEClassifier(QUICK), torch.rand(3, 64, dtype=torch.float64)
+    model, images = SDEClassifier(QUICK, 64), torch.rand(3, 64, dtype=torch.float64)
     logits, solution = model.train()(images)
     assert (logits.shape, solution.y1.shape) == ((3, 10), (3, 8))
     assert not torch.equal(model(images)[0], logits)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyndereg.experiments.config import DigitsODEConfig
-from pyndereg.experiments.digits_ode import ODEClassifier
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_ode import ODEClassifier
 from pyndereg.experiments.regularization import (
+    BOTH_ESTIMATES,
     ERROR_ESTIMATES,
     STIFFNESS_ESTIMATES,
     penalty_terms,
@@ -39,7 +40,7 @@ def trained_once(config):
     """The solution of one solve in training mode, of a batch of images."""
     torch.manual_seed(0)
     images = torch.rand(3, 64, dtype=torch.float64)
-    return ODEClassifier(config).train()(images)[1]
+    return ODEClassifier(config, 64).train()(images)[1]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def trained_once(config):
 def test_a_solve_is_asked_for_what_the_regularizer_needs(changes, asked):
     config = replace(QUICK, **changes)
     assert solve_regularizers(config) == asked
-    assert ODEClassifier(config).node.regularizers == tuple(asked.values())
+    assert ODEClassifier(config, 64).node.regularizers == tuple(asked.values())
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_solve_is_asked_for_what_the_regularizer_needs(changes, asked):
         ("none", []),
         ("error", ["error"]),
         ("stiffness", ["stiffness"]),
-        ("both", ["error", "stiffness"]),
+        ("both", ["both"]),
         ("local-unbiased", ["local"]),
         ("local-biased", ["local"]),
         ("taylor", ["taylor"]),
@@ -107,15 +108,15 @@ def test_the_loss_gets_the_weighted_penalties_of_the_solve(regularizer, steer):
     assert penalty.requires_grad
 
 
-def test_the_global_estimates_are_made_of_the_steps_of_the_solve():
-    config = replace(QUICK, regularizer="both", error_weight=(4.0, 1.0), stiffness_weight=(0.5, 0.5))
+def test_error_and_stiffness_together_are_made_of_the_steps_of_the_solve():
+    config = replace(QUICK, regularizer="both", both_weight=(4.0, 1.0))
     solution = trained_once(config)
     assert solution.penalties == ()
     steps = solution.steps
     error = (steps.scaled_error * steps.dt).sum() / (len(steps) + 1)
-    stiffness = steps.stiffness.max().clamp(min=1.0) / 3.5068  # the published code holds 1 before the first step
+    stiffness = (steps.stiffness.sum() + 1.0) / 3.5068 / (len(steps) + 1)  # the published code holds 1 at the start
     penalty = weighted_penalty(solution, penalty_terms(config), epoch=1)
-    assert penalty.item() == pytest.approx((2.0 * error + 0.5 * stiffness).item(), rel=1e-12)
+    assert penalty.item() == pytest.approx((2.0 * (error + 0.1 * stiffness)).item(), rel=1e-12)
 
 
 def test_the_estimates_are_those_of_the_published_code_or_of_the_paper():
@@ -124,3 +125,4 @@ def test_the_estimates_are_those_of_the_published_code_or_of_the_paper():
     assert ERROR_ESTIMATES["paper"](STEPS).item() == pytest.approx(error)
     assert STIFFNESS_ESTIMATES["code"](STEPS).item() == pytest.approx(3.0 / 3.5068)
     assert STIFFNESS_ESTIMATES["paper"](STEPS).item() == pytest.approx(3.0 * 0.25 + 0.5 * 0.75)
+    assert BOTH_ESTIMATES["paper"](STEPS).item() == pytest.approx(error + 0.1 * (3.0 * 0.25 + 0.5 * 0.75))

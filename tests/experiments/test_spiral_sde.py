@@ -1,11 +1,13 @@
 """The stochastic spiral: its data, its model, and a short fit."""
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from pyndereg.experiments import spiral_sde
+from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.sde_config import SpiralSDEConfig
 from pyndereg.experiments.spiral_data import TIMES, Moments, spiral_moments
 from pyndereg.experiments.spiral_sde import SpiralModel, data_of, evaluate, start_of, train_spiral
@@ -117,14 +119,24 @@ def test_a_record_holds_the_run_under_each_regularizer(regularizer):
     }
 
 
+def test_the_learning_rate_falls_along_half_a_cosine():
+    _, record = train_spiral(replace(QUICK, iterations=4, learning_rate=0.1, final_learning_rate=0.02))
+    expected = [0.02 + 0.08 * (1.0 + math.cos(math.pi * done / 4)) / 2 for done in range(4)]
+    assert record.curves["learning_rate"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_learning_rate_that_ends_where_it_starts_is_constant():
+    _, record = train_spiral(replace(QUICK, learning_rate=0.05, final_learning_rate=0.05))
+    assert record.curves["learning_rate"] == pytest.approx([0.05, 0.05], rel=1e-12)
+
+
 def test_a_fit_comes_closer_to_the_data():
-    # A faster start than the published one, to see an effect in few iterations.
-    _, record = train_spiral(SpiralSDEConfig(iterations=15, trajectories=20, learning_rate=0.05))
+    _, record = train_spiral(SpiralSDEConfig(iterations=15, trajectories=20))
     assert record.metrics["loss"] < 0.75 * record.curves["loss"][0]
 
 
 def test_a_heavy_weight_of_the_error_leaves_a_model_that_is_cheaper_to_solve():
-    config = SpiralSDEConfig(iterations=15, trajectories=20, learning_rate=0.05, data_trajectories=100)
+    config = SpiralSDEConfig(iterations=15, trajectories=20, data_trajectories=100)
     _, plain = train_spiral(config)
     _, regularized = train_spiral(replace(config, regularizer="error", error_weight=(10.0, 10.0)))
     assert regularized.metrics["nfe"] < 0.95 * plain.metrics["nfe"]
@@ -141,3 +153,44 @@ def test_iterations_are_reported_with_loss_and_cost():
     train_spiral(QUICK, report=reports.append)
     assert [report.title for report in reports] == ["none, seed 0"] * 2
     assert reports[-1].standing == f"loss {reports[-1].loss:.4f}, NFE {reports[-1].nfe}"
+
+
+def test_the_preset_of_the_paper_has_the_published_settings_field_by_field():
+    published = {
+        "regularizer": "none",
+        "iterations": 250,
+        "trajectories": 100,
+        "hidden": 50,
+        "method": "auto",
+        "rtol": 0.3,
+        "atol": 0.3,
+        "precision": "float32",
+        "optimizer": "adabelief",
+        "learning_rate": 0.01,
+        "final_learning_rate": 0.01,
+        "error_weight": (0.2, 0.2),
+        "data_trajectories": 10_000,
+        "seed": 5,
+    }
+    preset = spiral_sde.PRESETS["paper-a"]
+    assert {name: getattr(preset, name) for name in published} == published
+    ours = {"gradient", "stiffness_weight", "local_weight", "data_seed", "threads", "device"}
+    assert {one.name for one in fields(preset)} - ours == set(published)
+
+
+def test_adabelief_trains_and_goes_on_from_a_checkpoint(tmp_path):
+    config = replace(QUICK, optimizer="adabelief", iterations=3)
+    _, whole = train_spiral(config)
+    stopped = []
+
+    def stop(report):
+        stopped.append(report)
+        if len(stopped) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_spiral(config, checkpoint=Checkpoint(tmp_path / "state", {}), report=stop)
+    _, resumed = train_spiral(config, checkpoint=Checkpoint(tmp_path / "state", {}, resume=True))
+    assert resumed.curves["loss"] == whole.curves["loss"]
+    assert resumed.curves["loss"][-1] < whole.curves["loss"][0]
+    assert resumed.trajectories == whole.trajectories

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pyndereg.experiments.config import DigitsODEConfig
 from pyndereg.experiments.data import load_handwritten_digits
-from pyndereg.experiments.digits_ode import ODEClassifier
+from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_ode import ODEClassifier
 from pyndereg.experiments.train import (
     EpochReport,
     PenaltyTerm,
+    Plan,
     TrainingDiverged,
     accuracy,
     announce,
@@ -54,7 +55,7 @@ def images():
 
 def make_model():
     torch.manual_seed(0)
-    return ODEClassifier(DigitsODEConfig(rtol=1e-3, atol=1e-3, hidden=16))
+    return ODEClassifier(DigitsODEConfig(rtol=1e-3, atol=1e-3, hidden=16), 64)
 
 
 def make_optimizer(model, learning_rate=0.1):
@@ -76,7 +77,7 @@ def test_one_update_follows_the_gradient_of_cross_entropy_plus_penalty(images):
     term = replace(ERROR, weight=Constant(50.0))
     trained, by_hand = make_model(), make_model()
     count = len(images.train_labels)
-    train_epoch(trained, make_optimizer(trained), images, batch_size=count, terms=[term], epoch=0)
+    train_epoch(trained, make_optimizer(trained), images, plan=Plan(1, count), terms=[term], epoch=0)
 
     logits, solution = by_hand(images.train_images)
     loss = functional.cross_entropy(logits, images.train_labels) + 50.0 * error_estimate(solution.steps)
@@ -88,12 +89,12 @@ def test_one_update_follows_the_gradient_of_cross_entropy_plus_penalty(images):
 def test_an_epoch_summary_holds_means_over_all_images_also_when_the_last_batch_is_smaller(images):
     still = make_model()
     logits, solution = still(images.train_images)
-    one = train_epoch(still, make_optimizer(still, 0.0), images, batch_size=10_000, terms=[ERROR], epoch=0)
+    one = train_epoch(still, make_optimizer(still, 0.0), images, plan=Plan(1, 10_000), terms=[ERROR], epoch=0)
     assert one.loss == pytest.approx(functional.cross_entropy(logits, images.train_labels).item(), rel=1e-9)
     assert one.accuracy == pytest.approx(accuracy(still, images.train_images, images.train_labels), rel=1e-12)
     assert one.penalty == pytest.approx(100.0 * error_estimate(solution.steps).item(), rel=1e-9)
 
-    several = train_epoch(still, make_optimizer(still, 0.0), images, batch_size=700, terms=[], epoch=0)
+    several = train_epoch(still, make_optimizer(still, 0.0), images, plan=Plan(1, 700), terms=[], epoch=0)
     # Batches take other steps than all images together; at rtol 1e-3 that shows in the fifth digit.
     assert several.loss == pytest.approx(one.loss, rel=1e-3)
 
@@ -104,8 +105,7 @@ def test_curves_have_one_value_per_epoch_and_training_time_adds_up(images):
         model,
         make_optimizer(model),
         images,
-        epochs=2,
-        batch_size=300,
+        plan=Plan(2, 300),
         terms=[ERROR, STIFFNESS],
         evaluation_batch=images.train_images[:100],
     )
@@ -134,8 +134,7 @@ def test_every_epoch_is_reported(images):
         model,
         make_optimizer(model),
         images,
-        epochs=2,
-        batch_size=900,
+        plan=Plan(2, 900),
         terms=[],
         evaluation_batch=images.train_images[:10],
         title="a run",
@@ -165,7 +164,7 @@ def test_an_infinite_penalty_stops_training_before_it_reaches_the_weights(images
     model = make_model()
     term = replace(ERROR, weight=lambda epoch: math.inf)
     with pytest.raises(TrainingDiverged, match=r"training diverged in epoch 3: the loss is .* and the penalty inf"):
-        train_epoch(model, make_optimizer(model), images, batch_size=900, terms=[term], epoch=2)
+        train_epoch(model, make_optimizer(model), images, plan=Plan(3, 900), terms=[term], epoch=2)
     for value, initial in zip(model.parameters(), make_model().parameters(), strict=True):
         assert torch.equal(value, initial)
 

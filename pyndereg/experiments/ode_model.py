@@ -1,0 +1,50 @@
+"""Neural ODEs as the experiments configure them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from pyndereg.experiments.config import ODEConfig
+from pyndereg.experiments.gradients import GRADIENT_OF_ENGINE, GRADIENTS
+from pyndereg.experiments.regularization import solve_regularizers
+from pyndereg.models import EndTimeSampling, NeuralODE
+
+
+def neural_ode(
+    field: nn.Module,
+    config: ODEConfig,
+    *,
+    t1: float = 1.0,
+    saveat: Sequence[float] | None = None,
+) -> NeuralODE:
+    """The neural ODE of a field on [0, t1], with the configured solver, gradient, regularizer and end times.
+
+    Args:
+        field: right-hand side f(t, y).
+        config: solver, tolerances, engine, gradient, regularizer and end time sampling.
+        t1: end of the interval, units of time.
+        saveat: times to save, which end time sampling then moves; None: the end.
+    """
+    options: dict[str, Any] = {} if saveat is None else {"saveat": saveat}
+    sampling = EndTimeSampling(b=config.steer_halfwidth) if saveat is None else EndTimeSampling()
+    return NeuralODE(
+        field,
+        t0=0.0,
+        t1=t1,
+        method=config.method,
+        rtol=config.rtol,
+        atol=config.atol,
+        gradient=GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine]),
+        engine=config.engine,
+        field=None if config.field == "auto" else config.field,
+        end_time_sampling=sampling if config.steer else None,
+        regularizers=tuple(solve_regularizers(config).values()),
+        **options,
+    )
+
+
+def method_name(config: ODEConfig) -> str:
+    """What a run is trained with, in one word: "error", "none+steer", "local-unbiased@interpolating"."""
+    steer = "+steer" if config.steer else ""
+    return f"{config.regularizer}{steer}{'' if config.gradient == 'auto' else f'@{config.gradient}'}"

@@ -23,7 +23,7 @@ from pyndereg.ivp import (
     StepRecord,
     julia,
 )
-from pyndereg.models import EndTimeSampling, NeuralODE, NeuralSDE
+from pyndereg.models import EndTimeSampling, LatentODE, NeuralODE, NeuralSDE
 from pyndereg.noise import BrownianPath, FixedPath
 from pyndereg.solve import solve
 
@@ -40,6 +40,7 @@ __all__ = [
     "ForwardSensitivity",
     "GaussAdjoint",
     "InterpolatingAdjoint",
+    "LatentODE",
     "NeuralODE",
     "NeuralSDE",
     "ODEProblem",

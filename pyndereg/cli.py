@@ -15,12 +15,17 @@ from pyndereg.experiments import (
     comparison,
     digits_ode,
     digits_sde,
+    latent_ode,
+    lotka_volterra,
+    lotka_volterra_config,
     mnist_ode,
     mnist_sde,
     naming,
     ode_model,
     sde_config,
+    spiral_ode,
     spiral_sde,
+    trajectory,
 )
 from pyndereg.experiments.checkpoint import Checkpoint, checkpoint_path
 from pyndereg.experiments.image_config import DigitsODEConfig
@@ -76,8 +81,16 @@ EXPERIMENTS = (
     Experiment(digits_sde, *SDE_CLASSIFIER, "a neural SDE classifier of handwritten digits of 64 pixels"),
     Experiment(mnist_ode, *ODE_CLASSIFIER, "a neural ODE classifier of MNIST"),
     Experiment(mnist_sde, *SDE_CLASSIFIER, "a neural SDE classifier of MNIST"),
+    Experiment(latent_ode, latent_ode.summary, ode_model.method_name, "a latent ODE of irregular series"),
+    Experiment(spiral_ode, trajectory.summary, ode_model.method_name, "a neural ODE on a trajectory of a spiral"),
     Experiment(
         spiral_sde, spiral_sde.summary, sde_config.method_name, "a neural SDE on the moments of a stochastic spiral"
+    ),
+    Experiment(
+        lotka_volterra,
+        trajectory.summary,
+        lotka_volterra_config.method_name,
+        "the four parameters of the Lotka–Volterra equations",
     ),
 )
 

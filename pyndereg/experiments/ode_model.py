@@ -26,22 +26,22 @@ def neural_ode(
         t1: end of the interval, units of time.
         saveat: times to save, which end time sampling then moves; None: the end.
     """
-    options: dict[str, Any] = {} if saveat is None else {"saveat": saveat}
     sampling = EndTimeSampling(b=config.steer_halfwidth) if saveat is None else EndTimeSampling()
-    return NeuralODE(
-        field,
-        t0=0.0,
-        t1=t1,
-        method=config.method,
-        rtol=config.rtol,
-        atol=config.atol,
-        gradient=GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine]),
-        engine=config.engine,
-        field=None if config.field == "auto" else config.field,
-        end_time_sampling=sampling if config.steer else None,
-        regularizers=tuple(solve_regularizers(config).values()),
-        **options,
-    )
+    options: dict[str, Any] = solver_options(config) | ({} if saveat is None else {"saveat": saveat})
+    return NeuralODE(field, t0=0.0, t1=t1, end_time_sampling=sampling if config.steer else None, **options)
+
+
+def solver_options(config: ODEConfig) -> dict[str, Any]:
+    """The configured solver, tolerances, engine, gradient and regularizers, as the models take them."""
+    return {
+        "method": config.method,
+        "rtol": config.rtol,
+        "atol": config.atol,
+        "gradient": GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine]),
+        "engine": config.engine,
+        "field": None if config.field == "auto" else config.field,
+        "regularizers": tuple(solve_regularizers(config).values()),
+    }
 
 
 def method_name(config: ODEConfig) -> str:

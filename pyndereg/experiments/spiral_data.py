@@ -55,13 +55,14 @@ def spiral_moments(*, trajectories: int, seed: int) -> Moments:
     Source: [@pal2021opening], the spiral experiment.
     """
     start = torch.tensor(START, dtype=torch.float64).expand(trajectories, -1)
-    problem = SDEProblem(_drift, _diffusion, start, 0.0, 1.0, seed=seed)
+    problem = SDEProblem(spiral_drift, _diffusion, start, 0.0, 1.0, seed=seed)
     states = solve(problem, "sosri", rtol=TOLERANCE, atol=TOLERANCE, saveat=TIMES).y
     assert isinstance(states, Tensor)
     return Moments.of(states)
 
 
-def _drift(t: Tensor, u: Tensor) -> Tensor:
+def spiral_drift(t: Tensor, u: Tensor) -> Tensor:
+    """du/dt of the spiral, element by element cubic. t (), u (..., 2) -> (..., 2), units of u per unit of time."""
     first, second = u.pow(3).unbind(dim=-1)
     return torch.stack([-DAMPING * first - ROTATION * second, ROTATION * first - DAMPING * second], dim=-1)
 

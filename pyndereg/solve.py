@@ -44,8 +44,8 @@ def solve(
     Args:
         problem: the question.
         method: of an `ODEProblem` `tsit5` (default), `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`,
-            `heun`, `rk4` (fixed step); with `engine="julia"` also any algorithm of OrdinaryDiffEq, as
-            `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri` (default), `sosri2`, `sriw1`, with additive
+            `heun`, `rk4` (fixed step); with `engine="julia"` also any algorithm of OrdinaryDiffEq, or for an
+            `SDEProblem` of StochasticDiffEq, as `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri` (default), `sosri2`, `sriw1`, with additive
             noise `sosra` (default), `sra1` (adaptive); `em`, `milstein`, `heun` (fixed step; `heun` is the default of
             Stratonovich equations).
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
@@ -54,7 +54,8 @@ def solve(
         gradient: how gradients flow: `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`; without a gradient
             of `solution.steps` `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
             `GaussAdjoint(...)`, `ForwardSensitivity()`, with `engine="julia"` `pyndereg.julia.sensealg(name, ...)`.
-        engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq).
+        engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq and
+            StochasticDiffEq).
         regularizers: what `solution.penalties` holds, in this order: `regularizers.LocalError(...)`,
             `LocalStiffness(...)`, `TaylorDerivative(...)`, `KineticEnergy()`, `JacobianFrobenius(...)`.
         raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.

@@ -284,5 +284,6 @@ function hand_over(gradient, pullback, ::Type{T}) where {T}
 end
 
 include("sensitivity_bridge.jl")
+include("stochastic_bridge.jl")
 
 end

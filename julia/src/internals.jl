@@ -77,6 +77,11 @@ function restore_step_length!(integrator)
     return nothing
 end
 
+"What an algorithm may mean by the stochastic integral, by name."
+const INTERPRETATIONS = Dict(
+    "ito" => SciMLBase.AlgorithmInterpretation.Ito, "stratonovich" => SciMLBase.AlgorithmInterpretation.Stratonovich,
+)
+
 "Whether a type is one of OrdinaryDiffEq's algorithms."
 is_algorithm_type(type) = type <: OrdinaryDiffEqCore.OrdinaryDiffEqAlgorithm
 

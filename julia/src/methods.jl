@@ -36,9 +36,17 @@ value names an algorithm stands for that algorithm.
 # Errors
 `ArgumentError` if no loaded package has an algorithm of that name, or it does not take the options.
 """
-function algorithm(name::AbstractString; options...)
-    constructor = get(() -> find_algorithm(String(name)), METHODS, name)
-    keywords = Dict{Symbol, Any}(key => option_value(key, value) for (key, value) in options)
+algorithm(name::AbstractString; options...) = build(named(name), name, options; package = "OrdinaryDiffEq", inner = named)
+
+named(name) = get(() -> find_algorithm(String(name)), METHODS, name)
+
+"""
+    build(constructor, name, options; package, inner)
+
+An algorithm of a package with its options; `inner` finds the constructors of algorithms that they name.
+"""
+function build(constructor, name, options; package, inner)
+    keywords = Dict{Symbol, Any}(key => option_value(key, value, inner) for (key, value) in options)
     # `AutoTsit5(Rosenbrock23())` takes the stiff algorithm as an argument.
     positional = haskey(keywords, :stiff) ? (pop!(keywords, :stiff),) : ()
     try
@@ -49,16 +57,22 @@ function algorithm(name::AbstractString; options...)
             "$name switches to a stiff algorithm, which is not named; pass one, such as stiff = \"Rosenbrock23\""
         ))
         listed = join(("$key = $value" for (key, value) in options), ", ")
-        throw(ArgumentError("algorithm $name does not take the options ($listed); see its documentation in OrdinaryDiffEq"))
+        throw(ArgumentError("algorithm $name does not take the options ($listed); see its documentation in $package"))
     end
 end
 
-function option_value(key::Symbol, value)
-    key === :stiff && value isa AbstractString && return algorithm(value)
+function option_value(key::Symbol, value, inner)
+    key === :stiff && value isa AbstractString && return Base.invokelatest(inner(value))
     key === :stiff && throw(ArgumentError("stiff is $(repr(value)); pass the name of an algorithm, such as \"Rosenbrock23\""))
+    key === :interpretation && return interpretation_named(value)
     key === :autodiff || return value isa AbstractString ? Symbol(value) : value
     haskey(AUTODIFF, value) && return AUTODIFF[value]()
     throw(ArgumentError("autodiff is $(repr(value)); pass \"finite\" or \"forward\""))
+end
+
+function interpretation_named(value)
+    haskey(INTERPRETATIONS, value) && return INTERPRETATIONS[value]
+    throw(ArgumentError("interpretation is $(repr(value)); pass \"ito\" or \"stratonovich\""))
 end
 
 function find_algorithm(name::String)

@@ -3,7 +3,8 @@
 using Test
 
 const FILES = [
-    "internals", "methods", "tableau", "solve", "replay", "fields", "network", "sensitivities", "stiff", "quality",
+    "internals", "methods", "tableau", "solve", "replay", "fields", "network", "sensitivities", "stiff", "stochastic",
+    "stochastic_internals", "quality",
 ]
 
 "Run a file in a module of its own."

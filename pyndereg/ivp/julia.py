@@ -11,7 +11,7 @@ Options = tuple[tuple[str, OptionValue], ...]
 
 @dataclass(frozen=True)
 class JuliaMethod:
-    """An algorithm of OrdinaryDiffEq, by the name it has there; made by `method`."""
+    """An algorithm of OrdinaryDiffEq or StochasticDiffEq, by the name it has there; made by `method`."""
 
     name: str
     options: Options = ()
@@ -48,7 +48,7 @@ class JuliaFunction:
 
 
 def method(name: str, **options: OptionValue) -> JuliaMethod:
-    """Any algorithm of OrdinaryDiffEq, as `method=` of `pyndereg.solve` with `engine="julia"`.
+    """Any algorithm of OrdinaryDiffEq or StochasticDiffEq, as `method=` of `pyndereg.solve` with `engine="julia"`.
 
     Args:
         name: as OrdinaryDiffEq spells it, e.g. `"Rodas5P"`, `"FBDF"`, `"KenCarp4"`, `"AutoTsit5"`.

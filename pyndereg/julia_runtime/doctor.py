@@ -14,6 +14,7 @@ from pyndereg.julia_runtime.installation import (
     find,
     installed_packages,
     needed_packages,
+    optional_packages,
 )
 from pyndereg.julia_runtime.runtime import start
 
@@ -108,7 +109,8 @@ def _julia(located: JuliaInstallation, facts: Mapping[str, str], remedy: str | N
 
 
 def _packages(installed: Mapping[str, str]) -> list[Finding]:
-    return [Finding(f"{name}.jl", installed[name]) for name in needed_packages() if name in installed]
+    names = sorted((*needed_packages(), *optional_packages()))
+    return [Finding(f"{name}.jl", installed[name]) for name in names if name in installed]
 
 
 def _julia_cuda(installed: Mapping[str, str]) -> Finding:

@@ -19,7 +19,10 @@ from pyndereg.julia_runtime.progress import announced
 
 RESOLVING = "juliapkg resolves Julia packages; the first time it downloads them, which takes minutes"
 # Ends with exit code 0 once every package is loaded, and so precompiled. The package's folder is an argument.
-PRECOMPILE = f"push!(LOAD_PATH, ARGS[1]); using {PACKAGE}"
+PRECOMPILE = (
+    f"push!(LOAD_PATH, ARGS[1]); using {PACKAGE}; "
+    f'isnothing(Base.identify_package("StochasticDiffEq")) || {PACKAGE}.load_stochastic()'
+)
 
 
 def prepare() -> JuliaInstallation:

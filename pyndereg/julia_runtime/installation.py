@@ -137,6 +137,11 @@ def needed_packages() -> list[str]:
     return sorted(set(_tables(PACKAGE_FOLDER / "Project.toml").get("deps", {})) - STANDARD_LIBRARIES)
 
 
+def optional_packages() -> list[str]:
+    """The packages that parts of ours depend on, which are loaded when they are first asked for."""
+    return sorted(_tables(PACKAGE_FOLDER / "Project.toml").get("weakdeps", {}))
+
+
 def installed_packages(project: Path) -> dict[str, str]:
     """Name -> version of every package that a manifest in sight of `project` has."""
     installed = {}

@@ -305,7 +305,6 @@ def test_a_local_regularizer_takes_one_fresh_step_along_a_path_of_its_own(sampli
         (lambda: problem(noise="scalar"), {"gradient": nde.BacksolveAdjoint()}, "'scalar'", "DiscreteAdjoint()"),
         (lambda: problem(), {"uncontrolled": 1}, "uncontrolled is 1", "pass 0"),
         (lambda: problem(), {"regularizers": [nde.regularizers.KineticEnergy()]}, "KineticEnergy", "local"),
-        (lambda: problem(), {"engine": "julia"}, "SDEProblem", "engine='embedded'"),
         (lambda: problem(t0=1.0, t1=0.0), {}, "1.0 and 0.0", "t0 < t1"),
         (lambda: problem(noise="pink"), {}, "'pink'", "'diagonal'"),
         (lambda: problem(noise="general"), {}, "no noise_size", "noise_size="),

@@ -25,12 +25,8 @@ from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.ivp.state import StateLayout
 from pyndereg.noise import BrownianPath
-from pyndereg.noise.brownian import MOST_CELLS
-from pyndereg.noise.grid import GridIncrements
 from pyndereg.solver.control import Controller, FixedStep, Schedule
-from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.interpolation import check_inside
-from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
 from pyndereg.solver.stochastic.backsolve import (
     BacksolvedSolve,
@@ -39,17 +35,13 @@ from pyndereg.solver.stochastic.backsolve import (
 )
 from pyndereg.solver.stochastic.control import controller, first_step_sde
 from pyndereg.solver.stochastic.integration import (
-    Increments,
     StochasticRecorder,
     StochasticTrajectory,
-    TakenStep,
     integrate,
 )
 from pyndereg.solver.stochastic.methods import StochasticMethod, get_method
-from pyndereg.solver.stochastic.step import scaled_error
-
-# Of the path of an adaptive solve.
-CELLS = 256
+from pyndereg.solver.stochastic.path import grid_times, on_grid, path_of
+from pyndereg.solver.stochastic.steps import StepTaker
 
 
 def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
@@ -57,7 +49,8 @@ def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Seque
     _check(problem, options)
     method = get_method(str(options.method), problem.noise, problem.interpretation)
     control = _control(options, method)
-    return _solution(_Run(problem, options, method, control, problem.t1, _path(problem, control)), samplers)
+    path = path_of(problem, control.dt if isinstance(control, FixedStep) else None)
+    return _solution(_Run(problem, options, method, control, problem.t1, path), samplers)
 
 
 def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:
@@ -103,20 +96,6 @@ def _control(options: SolveOptions, method: StochasticMethod) -> Controller:
         reason = "was asked for with adaptive=False" if method.has_error_estimate else "has no error estimate"
         raise ValueError(f"method {method.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
     return FixedStep(float(options.dt))
-
-
-def _path(problem: SDEProblem, control: Controller) -> BrownianMotion:
-    """The problem's path, or a new one; where steps have one length, with a cell for each of them."""
-    if problem.brownian is not None:
-        return problem.brownian
-    layout, t1, cells = problem.layout, problem.t1, CELLS
-    if isinstance(control, FixedStep):
-        steps = math.ceil((t1 - problem.t0) / control.dt * (1.0 - 1e-12))
-        if steps <= MOST_CELLS:
-            t1, cells = max(t1, problem.t0 + steps * control.dt), steps
-    return BrownianPath(
-        problem.t0, t1, problem.noise_shape, seed=problem.seed, cells=cells, dtype=layout.dtype, device=layout.device
-    )
 
 
 class _IndependentIncrements:
@@ -165,12 +144,7 @@ class _Run:
         t0, t1, control = self.problem.t0, self.t1, self.control
         if isinstance(control, Schedule):
             return tuple(accumulate(control.dts, initial=t0))
-        if not isinstance(control, FixedStep) or (t1 - t0) / control.dt > MOST_CELLS:
-            return ()
-        times = [t0]
-        while times[-1] + control.dt < t1:  # the march adds lengths up in the same way
-            times.append(times[-1] + control.dt)
-        return (*times, t1)
+        return grid_times(t0, t1, control.dt) if isinstance(control, FixedStep) else ()
 
     def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float) -> "_Run":
         """The same steps once more, saving something else."""
@@ -186,21 +160,8 @@ class _Fields:
 
     def __post_init__(self) -> None:
         run = self.run
-        self.drift, self.diffusion = Field(run.problem), DiffusionField(run.problem)
-        times = run.grid_times
-        self._path = GridIncrements(run.path, times) if times and isinstance(run.path, BrownianPath) else run.path
-        layout, options = run.problem.layout, run.options
-        self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
-        self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
-
-    def take_step(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
-        """One step along the path, from a state in the solver's shape."""
-        run = self.run
-        dW, dZ = increments = increments or self._path.increments(t, min(t + dt, run.t1))
-        step = run.method.step(self.drift, self.diffusion, t, dt, y0, dW, dZ)
-        error = None if step.error is None else scaled_error(step, y0, run.options.rtol, self._atol)
-        stiffness = None if step.stiffness_pair is None else self._stiffness(*step.stiffness_pair)
-        return TakenStep(t, dt, y0, step.y1, error, stiffness, increments)
+        self.take_step = StepTaker(run.problem, run.options, run.method, on_grid(run.path, run.grid_times), run.t1)
+        self.drift, self.diffusion = self.take_step.drift, self.take_step.diffusion
 
     def motion(self, t: float, dt: float, y: Tensor, dW: Tensor) -> Tensor:
         """f dt + g dW in Stratonovich form at a state, which has a graph. Shape of the state."""

@@ -1,1 +1,1 @@
-"""The julia engine: OrdinaryDiffEq and SciMLSensitivity behind the same words."""
+"""The julia engine: OrdinaryDiffEq, StochasticDiffEq and SciMLSensitivity behind the same words."""

@@ -1,4 +1,4 @@
-"""Torch functions that Julia calls back: f and its vector-Jacobian product, on tensors over Julia's memory."""
+"""Torch functions that Julia calls back, and their vector-Jacobian products, on tensors over Julia's memory."""
 
 import ctypes
 import itertools
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines.julia.convert import tensor_at
-from pyndereg.ivp import ODEProblem
+from pyndereg.ivp import StateLayout
 from pyndereg.solver.field import Field
 from pyndereg.solver.graph import undeclared_leaf
 
@@ -24,14 +24,16 @@ OWN_REFERENCES = 3
 
 
 class TorchField:
-    """The right-hand side of a problem, for Julia.
+    """The right-hand side of a problem, its drift or its diffusion, for Julia.
 
     Views of Julia's arrays are kept for the length of one call into Julia, so that an evaluation costs little beyond f.
 
     Args:
-        problem: whose f it is.
+        field: checks and calls f.
+        layout: of the state.
         params: tensors inside f that receive gradients.
         with_time: whether t does.
+        shape: of what f returns; by default the state's.
 
     Attributes:
         token: its number among the fields alive.
@@ -42,10 +44,18 @@ class TorchField:
     _tokens: ClassVar[Iterator[int]] = itertools.count(1)
     _free_tokens: ClassVar[deque[int]] = deque()
 
-    def __init__(self, problem: ODEProblem, params: tuple[Tensor, ...], *, with_time: bool) -> None:
-        self._field, self._params, self._with_time = Field(problem), params, with_time
-        self._shape, self._dtype = problem.layout.solver_shape, problem.layout.dtype
-        self._size = problem.layout.size
+    def __init__(
+        self,
+        field: Field,
+        layout: StateLayout,
+        params: tuple[Tensor, ...],
+        *,
+        with_time: bool,
+        shape: torch.Size | None = None,
+    ) -> None:
+        self._field, self._params, self._with_time = field, params, with_time
+        self._shape, self._dtype = layout.solver_shape, layout.dtype
+        self._slope_shape = shape or self._shape
         self._views: dict[int, Tensor] = {}
         self._gradients: dict[int, list[Tensor]] = {}
         self._tapes: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -72,12 +82,12 @@ class TorchField:
         """f at (t, u), into du; with a tape, its graph is kept for `pullback`."""
         if tape:
             y, time, slope = self._tapes[tape] = self._with_graph(t, u)
-            self._view(du).copy_(slope.detach())
+            self._view(du, self._slope_shape).copy_(slope.detach())
             return
         y = self._view(u)
         time = torch.full((), t, dtype=self._dtype)
         slope = self._checked(time, y) if self.check_leaves else self._field(time, y)
-        self._view(du).copy_(slope)
+        self._view(du, self._slope_shape).copy_(slope)
         if slope is y:
             del slope
         if sys.getrefcount(y) > OWN_REFERENCES:
@@ -124,15 +134,17 @@ class TorchField:
             leaf = undeclared_leaf(slope, (leaf_y, time, *self._params))
         if leaf is not None:
             raise ValueError(
-                f"f depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is no parameter of "
-                "the problem, so its gradient would be lost; pass it in params=, or detach it"
+                f"{self._field.name} depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is "
+                "no parameter of the problem, so its gradient would be lost; pass it in params=, or detach it"
             )
         return slope.detach()
 
-    def _view(self, where: int) -> Tensor:
+    def _view(self, where: int, shape: torch.Size | None = None) -> Tensor:
+        """Julia's array at an address, of the state's shape unless another one is given."""
         view = self._views.get(where)
         if view is None:
-            view = self._views[where] = tensor_at(where, self._size, self._dtype).view(self._shape)
+            shape = shape or self._shape
+            view = self._views[where] = tensor_at(where, shape.numel(), self._dtype).view(shape)
         return view
 
     def _parameter_views(self, where: int) -> list[Tensor]:

@@ -54,6 +54,33 @@ class Reply(ctypes.Structure):
     )
 
 
+class StochasticRequest(ctypes.Structure):
+    """NDERegEngine.Bridge.StochasticRequest: what a stochastic solve is asked for."""
+
+    _fields_ = (
+        ("solve", Request),
+        ("diffusion", c_int64),
+        ("q", c_void_p),
+        ("parameters", c_int64),
+        ("noises", c_int64),
+        ("increments", c_void_p),
+        ("token", c_int64),
+        ("estimates", c_int64),
+        ("interpretation", c_int64),
+    )
+
+
+class StochasticReply(ctypes.Structure):
+    """NDERegEngine.Bridge.StochasticReply: what came of a stochastic solve; memory as that of `Reply`."""
+
+    _fields_ = (
+        ("reply", Reply),
+        ("diffusion_evaluations", c_int64),
+        ("kept", c_void_p),
+        ("kept_steps", c_int64),
+    )
+
+
 class Pullback(ctypes.Structure):
     """NDERegEngine.Bridge.Pullback: cotangents of a solve's outputs, and where the gradients go."""
 

@@ -1,4 +1,4 @@
-"""The julia engine: OrdinaryDiffEq's solvers, their own error estimates, and gradients of both."""
+"""The julia engine: the solvers of OrdinaryDiffEq and StochasticDiffEq, their error estimates, gradients of both."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines.julia.autograd import DifferentiableRun, SolveInJulia, as_tensors, sensealg_number
+from pyndereg.engines.julia.checks import check_options, pass_on
 from pyndereg.engines.julia.dense import JuliaDense
 from pyndereg.engines.julia.fields import julia_field
-from pyndereg.engines.julia.forward import JuliaSolve, Outcome, method_number, rounded, step_length
-from pyndereg.engines.julia.session import call, warn
+from pyndereg.engines.julia.forward import JuliaSolve, method_number, rounded, step_length
+from pyndereg.engines.julia.session import call
+from pyndereg.engines.julia.stochastic import solve_stochastic
 from pyndereg.ivp import (
-    Backprop,
     ContinuousAdjoint,
     DiscreteAdjoint,
     Problem,
@@ -27,20 +28,9 @@ from pyndereg.ivp.sampling import Sampler
 from pyndereg.julia_runtime import start
 from pyndereg.solver.tableaus import TABLEAUS, get_tableau
 
-# Warnings that only repeat how the solve ended, which its status says.
-STATUS_WARNINGS = (
-    "dt_epsilon",
-    "dt_min_unstable",
-    "dt_NaN",
-    "init_NaN",
-    "max_iters",
-    "instability",
-    "newton_convergence",
-)
-
 
 class JuliaEngine:
-    """Solves ordinary differential equations with OrdinaryDiffEq."""
+    """Solves ordinary differential equations with OrdinaryDiffEq, stochastic ones with StochasticDiffEq."""
 
     name = "julia"
     takes_regularizers = False
@@ -49,7 +39,7 @@ class JuliaEngine:
         """The solution of a problem; see `pyndereg.solve`."""
         assert not samplers
         if isinstance(problem, SDEProblem):
-            raise ValueError("problem is an SDEProblem, which the julia engine does not take; pass engine='embedded'")
+            return solve_stochastic(problem, options)
         method = _checked_method(options)
         layout = problem.layout
         _check(layout, options)
@@ -100,7 +90,7 @@ class JuliaEngine:
             scaled_error, stiffness = run.outcome.rows[2:].to(layout.dtype).unbind()
         outcome = run.outcome
         assert outcome is not None
-        _warn(outcome)
+        pass_on(outcome.warnings, outcome.status)
         t, dt = outcome.rows[:2].to(layout.dtype).unbind()
         saves_end_only = options.saveat.times is None and not options.saveat.every_step
         t_reached = problem.interval[1] if outcome.status.succeeded else outcome.t_reached
@@ -141,11 +131,7 @@ def _checked_method(options: SolveOptions) -> JuliaMethod:
 
 
 def _check(layout: StateLayout, options: SolveOptions) -> None:
-    if isinstance(options.gradient, Backprop):
-        raise ValueError(
-            "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
-            "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
-        )
+    check_options(layout, options)
     for name in ("method", "norm", "quadrature_rtol", "quadrature_atol"):
         value = getattr(options.gradient, name, None) if isinstance(options.gradient, ContinuousAdjoint) else None
         if value is not None:
@@ -153,17 +139,6 @@ def _check(layout: StateLayout, options: SolveOptions) -> None:
                 f"{name} of {type(options.gradient).__name__} is {value!r}, which the julia engine does not choose; "
                 "pass None, or engine='embedded'"
             )
-    if options.uncontrolled:
-        raise ValueError(
-            f"uncontrolled is {options.uncontrolled}, and the julia engine's norms see the whole state; pass 0, or "
-            "engine='embedded'"
-        )
-    device = layout.device
-    if device.type != "cpu":
-        raise ValueError(
-            f"y0 is on {device}, and the julia engine solves on the CPU: its CUDA part, which needs CUDA.jl in the "
-            "Julia project, is not there yet; move y0 and f to the CPU, or pass engine='embedded'"
-        )
 
 
 def _check_replayable(method: JuliaMethod) -> None:
@@ -178,10 +153,3 @@ def _check_replayable(method: JuliaMethod) -> None:
             f"method {method.name!r} is no explicit Runge–Kutta method, whose steps DiscreteAdjoint could replay; pass "
             "another gradient=, such as InterpolatingAdjoint()"
         )
-
-
-def _warn(outcome: Outcome) -> None:
-    for message in outcome.warnings:
-        if not outcome.status.succeeded and any(toggle in message for toggle in STATUS_WARNINGS):
-            continue
-        warn(message)

@@ -1,4 +1,4 @@
-"""The right-hand side of a problem as Julia gets it: a network of its own, a callback, or a Julia function."""
+"""The right-hand sides of a problem as Julia gets them: a network of its own, a callback, or a Julia function."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pyndereg.engines.julia.callback import EVALUATE_ADDRESS, PULLBACK_ADDRESS, TorchField
 from pyndereg.engines.julia.mirror import Mirror, mirror
-from pyndereg.ivp import ODEProblem, StateLayout
+from pyndereg.ivp import ODEProblem, SDEProblem, StateLayout
 from pyndereg.ivp.julia import JuliaFunction
+from pyndereg.solver.field import DiffusionField, Field
 
 
 @dataclass(frozen=True)
@@ -53,33 +54,72 @@ def julia_field(problem: ODEProblem, layout: StateLayout, choice: str | None, *,
     Raises:
         ValueError: a native field was asked for and there is none; the sentence says why.
     """
-    if isinstance(problem.f, JuliaFunction):
-        return _julia_function(layout, problem.f, choice)
-    if choice != "callback":
-        mirrored = _mirrored(problem, layout)
-        if isinstance(mirrored, Mirror):
-            return _native(layout, mirrored)
-        if choice == "native":
-            raise ValueError(mirrored)
+    native = _in_julia(problem.f, "f", layout, choice)
+    if native is not None:
+        return native
     params = problem.parameters
-    field = TorchField(problem, params, with_time=with_time)
+    field = TorchField(Field(problem), layout, params, with_time=with_time)
+    return _callback(field, params, torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype))
+
+
+def stochastic_fields(problem: SDEProblem, layout: StateLayout, choice: str | None) -> tuple[JuliaField, JuliaField]:
+    """Drift and diffusion of a stochastic problem; arguments and errors as those of `julia_field`.
+
+    The diffusion of general noise has no native form: its values are no slope of the state.
+    """
+    params, no_parameters = problem.parameters, torch.empty(0, dtype=layout.dtype)
+    is_general = problem.noise == "general"
+    if is_general and (choice == "native" or isinstance(problem.g, JuliaFunction)):
+        raise ValueError(
+            "noise is 'general', whose g is called back from Julia; pass a Python function, without field="
+        )
+    drift = _in_julia(problem.f, "f", layout, choice)
+    if drift is None:
+        drift = _callback(TorchField(Field(problem), layout, params, with_time=False), params, no_parameters)
+    diffusion = None if is_general else _in_julia(problem.g, "g", layout, choice)
+    if diffusion is None:
+        shape = torch.Size((*layout.solver_shape, problem.noise_shape[-1])) if is_general else None
+        field = TorchField(DiffusionField(problem), layout, params, with_time=False, shape=shape)
+        diffusion = _callback(field, params, no_parameters)
+    return drift, diffusion
+
+
+def _in_julia(function: Any, name: str, layout: StateLayout, choice: str | None) -> JuliaField | None:
+    """A function that Julia evaluates itself; None for one that is called back.
+
+    Raises:
+        ValueError: a native field was asked for and there is none.
+    """
+    if isinstance(function, JuliaFunction):
+        return _julia_function(layout, function, choice)
+    if choice == "callback":
+        return None
+    mirrored = _mirrored(function, name, layout)
+    if isinstance(mirrored, Mirror):
+        return _native(layout, mirrored)
+    if choice == "native":
+        raise ValueError(mirrored)
+    return None
+
+
+def _callback(field: TorchField, params: tuple[Tensor, ...], p: Tensor) -> JuliaField:
     return JuliaField(
         key=("callback", field.token),
         make=lambda bridge: bridge.callback_field(EVALUATE_ADDRESS, PULLBACK_ADDRESS, field.token),
         parameters=params,
-        p=torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype),
+        p=p,
         torch_field=field,
     )
 
 
-def _mirrored(problem: ODEProblem, layout: StateLayout) -> Mirror | str:
-    if not isinstance(problem.f, nn.Module):
-        name = getattr(problem.f, "__name__", type(problem.f).__name__)
+def _mirrored(function: Any, name: str, layout: StateLayout) -> Mirror | str:
+    if not isinstance(function, nn.Module):
+        called = getattr(function, "__name__", type(function).__name__)
         return (
-            f"f is the Python function {name}, which has no native counterpart; pass a module made of layers that have "
-            "one, a pyndereg.julia.function, or field='callback'"
+            f"{name} is the Python function {called}, which has no native counterpart; pass a module made of layers "
+            "that have one, a pyndereg.julia.function, or field='callback'"
         )
-    return mirror(problem.f, layout)
+    return mirror(function, layout)
 
 
 def _native(layout: StateLayout, mirrored: Mirror) -> JuliaField:

@@ -114,70 +114,98 @@ class Outcome:
 
 
 def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
-    layout, field, times = solve.layout, solve.field, solve.times
-    inner_times = [t for t in times if t not in (solve.t0, solve.t1)]
-    inner = (ctypes.c_double * len(inner_times))(*inner_times)
-    starts = bool(times) and times[0] == solve.t0
-    saved, y1 = y0.new_empty(len(times), layout.size), torch.empty_like(y0)
-    shape = tuple(reversed(layout.solver_shape)) or (1,)
-    dimensions = (ctypes.c_int64 * len(shape))(*shape)
-    request = Request(
-        number_of(bridge, field.key, field.make),
-        method_number(bridge, solve.method),
-        pointer(y0),
-        ctypes.addressof(dimensions),
-        len(shape),
-        int(layout.dtype == torch.float32),
-        pointer(field.p),
-        field.p.numel(),
-        solve.t0,
-        solve.t1,
-        solve.rtol,
-        solve.atol,
-        solve.dt,
-        int(solve.adaptive),
-        solve.max_steps,
-        ctypes.addressof(inner),
-        len(inner),
-        None if len(inner) == 0 else saved[int(starts) :].data_ptr(),
-        pointer(y1),
-        int(solve.stiffness == "rms"),
-        int(solve.keep_states or solve.every_step),
-        solve.checkpoints,
-        int(solve.keep_solution),
-    )
+    asked = Asked(bridge, solve, y0, method_number(bridge, solve.method))
     reply = Reply()
-    if field.torch_field is not None:
-        field.torch_field.check_leaves = solve.check_leaves
     solve_in_julia = without_gil(bridge, "solve")
-    solve.enter(lambda: solve_in_julia(address(request), address(reply)))
-    held = Held(reply.record)
-    rows = tensor_at(reply.rows, 4 * reply.steps, torch.float64).clone().view(-1, 4).t().contiguous()
-    status = STATUSES[reply.status]
-    t_reached = solve.t1 if status.succeeded else reply.t_reached
-    if solve.every_step:
-        saved = tensor_at(reply.states, (reply.steps + 1) * layout.size, layout.dtype).clone().view(-1, layout.size)
-        times = (*rows[0].tolist(), t_reached)
-    elif times:
-        count = int(starts) + reply.saved
-        if starts:
-            saved[0] = y0
-        if times[-1] == solve.t1 and status.succeeded:
-            saved[count] = y1
-            count += 1
-        saved, times = saved[:count], times[:count]
-    return Outcome(
-        held=held if solve.keep_states or solve.keep_solution else None,
-        status=status,
-        nfe=reply.evaluations,
-        rejected=reply.rejected,
-        t_reached=t_reached,
-        rows=rows,
-        times=times,
-        saved=saved,
-        y1=y1,
-        warnings=_warnings(bridge, reply),
-    )
+    solve.enter(lambda: solve_in_julia(address(asked.request), address(reply)))
+    return asked.outcome(reply)
+
+
+class Asked:
+    """A request to Julia, and the memory that it names, which lives as long as this.
+
+    Args:
+        bridge: on the Julia thread.
+        solve: what is asked for.
+        y0: initial state. Shape (size,).
+        method: number of the algorithm.
+
+    Attributes:
+        request: for Julia.
+    """
+
+    def __init__(self, bridge: Any, solve: JuliaSolve, y0: Tensor, method: int) -> None:
+        layout, field, times = solve.layout, solve.field, solve.times
+        self._bridge, self._solve, self._y0 = bridge, solve, y0
+        inner_times = [t for t in times if t not in (solve.t0, solve.t1)]
+        self._inner = (ctypes.c_double * len(inner_times))(*inner_times)
+        self._starts = bool(times) and times[0] == solve.t0
+        self._saved, self._y1 = y0.new_empty(len(times), layout.size), torch.empty_like(y0)
+        shape = tuple(reversed(layout.solver_shape)) or (1,)
+        self._dimensions = (ctypes.c_int64 * len(shape))(*shape)
+        self.request = Request(
+            number_of(bridge, field.key, field.make),
+            method,
+            pointer(y0),
+            ctypes.addressof(self._dimensions),
+            len(shape),
+            int(layout.dtype == torch.float32),
+            pointer(field.p),
+            field.p.numel(),
+            solve.t0,
+            solve.t1,
+            solve.rtol,
+            solve.atol,
+            solve.dt,
+            int(solve.adaptive),
+            solve.max_steps,
+            ctypes.addressof(self._inner),
+            len(self._inner),
+            None if len(self._inner) == 0 else self._saved[int(self._starts) :].data_ptr(),
+            pointer(self._y1),
+            int(solve.stiffness == "rms"),
+            int(solve.keep_states or solve.every_step),
+            solve.checkpoints,
+            int(solve.keep_solution),
+        )
+        if field.torch_field is not None:
+            field.torch_field.check_leaves = solve.check_leaves
+
+    def outcome(self, reply: Reply) -> Outcome:
+        """What a solve left, from the reply to the request."""
+        solve, layout, saved, times = self._solve, self._solve.layout, self._saved, self._solve.times
+        held = Held(reply.record)
+        rows = tensor_at(reply.rows, 4 * reply.steps, torch.float64).clone().view(-1, 4).t().contiguous()
+        status = STATUSES[reply.status]
+        t_reached = solve.t1 if status.succeeded else reply.t_reached
+        if solve.every_step:
+            saved = states_at(reply, reply.steps + 1, layout)
+            times = (*rows[0].tolist(), t_reached)
+        elif times:
+            count = int(self._starts) + reply.saved
+            if self._starts:
+                saved[0] = self._y0
+            if times[-1] == solve.t1 and status.succeeded:
+                saved[count] = self._y1
+                count += 1
+            saved, times = saved[:count], times[:count]
+        return Outcome(
+            held=held if solve.keep_states or solve.keep_solution else None,
+            status=status,
+            nfe=reply.evaluations,
+            rejected=reply.rejected,
+            t_reached=t_reached,
+            rows=rows,
+            times=times,
+            saved=saved,
+            y1=self._y1,
+            warnings=_warnings(self._bridge, reply),
+        )
+
+
+def states_at(reply: Reply, count: int, layout: StateLayout) -> Tensor:
+    """A copy of the states that Julia kept. Shape (count, size)."""
+    return tensor_at(reply.states, count * layout.size, layout.dtype).clone().view(-1, layout.size)
 
 
 def method_number(bridge: Any, method: JuliaMethod) -> int:

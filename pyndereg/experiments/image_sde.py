@@ -14,7 +14,7 @@ from pyndereg.experiments.data import CLASSES, LabelledImages
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import ImageSDEConfig
-from pyndereg.experiments.sde_networks import GRADIENTS, initialize
+from pyndereg.experiments.sde_networks import gradient_of, initialize
 from pyndereg.experiments.train import EpochReport, Plan, progress_bar
 from pyndereg.ivp.solution import Solution
 from pyndereg.models import NeuralSDE
@@ -49,7 +49,8 @@ class SDEClassifier(nn.Module):
             method=config.solver,
             rtol=config.rtol,
             atol=config.atol,
-            gradient=GRADIENTS[config.gradient],
+            gradient=gradient_of(config),
+            engine=config.engine,
             regularizers=tuple(sde_regularizers(config).values()),
         )
         self.readout = nn.Linear(state, CLASSES)

@@ -50,6 +50,7 @@ PRESETS = {
         gradient="interpolating",
         regularizer="local-unbiased",
         weights_change="update",
+        error_weight=(100.0, 10.0),  # of the rows that the paper takes over from the first
         local_weight=(2.5, 1.0),
         local_gradient="published",
     ),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from dataclasses import field as setting
 from typing import Literal
 
-from pyndereg.experiments.config import Precision, check_fraction, weight_setting
+from pyndereg.experiments.config import Engine, Precision, check_fraction, weight_setting
 from pyndereg.experiments.image_config import DATA_DIR, SPLIT_SEED, TEST_FRACTION, MnistData
 from pyndereg.experiments.settings import Config, about
 
@@ -29,10 +29,12 @@ class SDEConfig(Config):
         default="auto", metadata=about("solver: auto is sosri, or sosri2 where the stiffness is penalized")
     )
     precision: Precision = setting(default="float64", metadata=about("floating-point type of states and weights"))
+    engine: Engine = setting(default="embedded", metadata=about("who takes the steps"))
     gradient: SDEGradient = setting(
         default="auto",
         metadata=about(
-            "how gradients flow: backprop keeps the graph of all steps, discrete takes them again; auto is backprop"
+            "how gradients flow: backprop keeps the graph of all steps, discrete takes them again; auto is backprop in"
+            " the embedded engine"
         ),
     )
     learning_rate: float = setting(default=0.01, metadata=about("step size of the optimizer", above=0.0))

@@ -2,9 +2,14 @@
 
 from torch import nn
 
-from pyndereg.ivp.options import Backprop, DiscreteAdjoint
+from pyndereg.experiments.gradients import GRADIENT_OF_ENGINE, GRADIENTS
+from pyndereg.experiments.sde_config import SDEConfig
+from pyndereg.ivp.options import Gradient
 
-GRADIENTS = {"auto": Backprop(), "backprop": Backprop(), "discrete": DiscreteAdjoint()}
+
+def gradient_of(config: SDEConfig) -> Gradient:
+    """The configured gradient, or the one that suits the engine."""
+    return GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine])
 
 
 def initialize(model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import SpiralSDEConfig
-from pyndereg.experiments.sde_networks import GRADIENTS, initialize
+from pyndereg.experiments.sde_networks import gradient_of, initialize
 from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.spiral_data import START, TIMES, Moments, spiral_moments
 from pyndereg.experiments.train import (
@@ -76,7 +76,8 @@ class SpiralModel(nn.Module):
             rtol=config.rtol,
             atol=config.atol,
             saveat=TIMES,
-            gradient=GRADIENTS[config.gradient],
+            gradient=gradient_of(config),
+            engine=config.engine,
             regularizers=tuple(sde_regularizers(config).values()),
         )
         initialize(self)

@@ -111,7 +111,7 @@ SETTINGS = [
 # What the papers do not say, or what says where a run takes place.
 OURS = {
     "threads", "device", "data_dir", "test_fraction", "split_seed", "learning_rate_end", "learning_rate_decay",
-    "kinetic_weight", "jacobian_weight", "gradient", "error_weight",
+    "kinetic_weight", "jacobian_weight", "gradient", "error_weight", "engine",
 }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_the_published_networks_have_the_published_numbers_of_parameters():
 def test_the_vector_field_ends_in_tanh_or_not(last, bounded):
     field = mnist_ode.build(mnist_ode.MnistODEConfig(last_activation=last)).node.field
     with torch.no_grad():
-        slope = field(torch.tensor(0.5), torch.full((1, 784), 50.0))
+        slope = field(torch.tensor(0.5, dtype=torch.float64), torch.full((1, 784), 50.0, dtype=torch.float64))
     assert (slope.abs().max().item() <= 1.0) == bounded
 
 

@@ -174,7 +174,7 @@ def test_the_preset_of_the_paper_has_the_published_settings_field_by_field():
     }
     preset = spiral_sde.PRESETS["paper-a"]
     assert {name: getattr(preset, name) for name in published} == published
-    ours = {"gradient", "stiffness_weight", "local_weight", "data_seed", "threads", "device"}
+    ours = {"gradient", "engine", "stiffness_weight", "local_weight", "data_seed", "threads", "device"}
     assert {one.name for one in fields(preset)} - ours == set(published)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from pyndereg import plotting, results
 from pyndereg.experiments import (
+    cifar10_ode,
     classification,
     comparison,
     digits_ode,
@@ -81,6 +82,7 @@ EXPERIMENTS = (
     Experiment(digits_sde, *SDE_CLASSIFIER, "a neural SDE classifier of handwritten digits of 64 pixels"),
     Experiment(mnist_ode, *ODE_CLASSIFIER, "a neural ODE classifier of MNIST"),
     Experiment(mnist_sde, *SDE_CLASSIFIER, "a neural SDE classifier of MNIST"),
+    Experiment(cifar10_ode, *ODE_CLASSIFIER, "a convolutional neural ODE classifier of CIFAR-10"),
     Experiment(latent_ode, latent_ode.summary, ode_model.method_name, "a latent ODE of irregular series"),
     Experiment(spiral_ode, trajectory.summary, ode_model.method_name, "a neural ODE on a trajectory of a spiral"),
     Experiment(

@@ -45,9 +45,9 @@ def solve(
         problem: the question.
         method: of an `ODEProblem` `tsit5` (default), `dp5`, `bs3`, `vern7`, `vern9` (adaptive), `euler`, `midpoint`,
             `heun`, `rk4` (fixed step); with `engine="julia"` also any algorithm of OrdinaryDiffEq, or for an
-            `SDEProblem` of StochasticDiffEq, as `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri` (default), `sosri2`, `sriw1`, with additive
-            noise `sosra` (default), `sra1` (adaptive); `em`, `milstein`, `heun` (fixed step; `heun` is the default of
-            Stratonovich equations).
+            `SDEProblem` of StochasticDiffEq, as `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri`
+            (default), `sosri2`, `sriw1`, with additive noise `sosra` (default), `sra1` (adaptive); `em`, `milstein`,
+            `heun` (fixed step; `heun` is the default of Stratonovich equations).
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
             root mean square over the whole state, the batch included; by default 1e-6, of an `SDEProblem` 1e-2.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.

@@ -5,6 +5,7 @@ from dataclasses import field as setting
 from typing import Literal
 
 from pyndereg.experiments.config import (
+    LOCAL_GRADIENT,
     LearningRateSchedule,
     LocalGradient,
     Optimizer,
@@ -58,11 +59,5 @@ class Cifar10ODEConfig(ImageTrainingConfig):
         default="update", metadata=about("whether the regularizer's weight changes after every epoch or every update")
     )
     local_weight: tuple[float, float] = weight_setting(2.5, 2.5, "the local step's error")
-    local_gradient: LocalGradient = setting(
-        default="published",
-        metadata=about(
-            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
-            " the solution up to it"
-        ),
-    )
+    local_gradient: LocalGradient = setting(default="published", metadata=LOCAL_GRADIENT)
     threads: int = setting(default=2, metadata=about("processor threads for the tensor operations", least=1))

@@ -13,7 +13,6 @@ from pyndereg.experiments.config import ODEConfig
 from pyndereg.experiments.data import LabelledImages
 from pyndereg.experiments.placement import check_device
 from pyndereg.experiments.sde_config import SDEConfig
-from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.train import (
     EpochReport,
     PenaltyTerm,
@@ -21,11 +20,11 @@ from pyndereg.experiments.train import (
     accuracy,
     fit,
     prediction_seconds,
+    record_run,
     reproducible,
     solve_once,
-    trace,
 )
-from pyndereg.results import RunRecord, installed_versions
+from pyndereg.results import RunRecord
 
 EVALUATION_IMAGES = 512  # NFE and prediction time are those of one batch of this size, as in the paper
 PREDICTION_REPEATS = 15
@@ -77,7 +76,7 @@ def train_and_record(
     evaluation_batch = images.train_images[:evaluation_images]
     with reproducible(config.seed, config.threads):
         model = build()
-        steps_before = trace(solve_once(model, evaluation_batch).steps)
+        before = solve_once(model, evaluation_batch).steps
         optimizer_of_model = optimizer(model)
         curves = fit(
             model,
@@ -96,19 +95,8 @@ def train_and_record(
             "train_accuracy": accuracy(model, images.train_images, images.train_labels),
             "test_accuracy": accuracy(model, images.test_images, images.test_labels),
             "nfe": float(after.stats.nfe),
-            "training_seconds": curves["training_seconds"][-1],
         }
-    record = RunRecord(
-        experiment=experiment,
-        config=json_values(config),
-        versions=installed_versions(),
-        seed=config.seed,
-        device=config.device,
-        curves=curves,
-        metrics=metrics,
-        steps_before=steps_before,
-        steps_after=trace(after.steps),
-    )
+    record = record_run(experiment, config, curves, metrics, before, after.steps)
     return model, record
 
 

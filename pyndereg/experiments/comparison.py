@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from pyndereg.experiments.classification import time_predictions, with_prediction_time
-from pyndereg.experiments.digits_ode import build, images_of, record_name
+from pyndereg.experiments.digits_ode import build, record_name
 from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.image_ode import ODEClassifier
 from pyndereg.experiments.table import format_table
 from pyndereg.experiments.workers import Trained, train_all
@@ -163,7 +164,7 @@ def _timed(configs: Sequence[DigitsODEConfig], folder: Path, base: DigitsODEConf
     """The finished runs' records with prediction times, as they then lie in the folder."""
     paths = [folder / record_name(config) for config in configs]
     models = [_rebuild(config, _weights_path(path)) for config, path in zip(configs, paths, strict=True)]
-    durations = time_predictions(models, base, images_of(base))
+    durations = time_predictions(models, base, digits_of(base))
     records = [with_prediction_time(read(path), seconds) for path, seconds in zip(paths, durations, strict=True)]
     for record, path in zip(records, paths, strict=True):
         write(record, path, overwrite=True)

@@ -30,6 +30,11 @@ LocalGradient = Literal["published", "step", "solution"]
 OF_THE_RECORD: tuple[Regularizer, ...] = ("error", "stiffness", "both")
 THROUGH_THE_STEPS: tuple[GradientName, ...] = ("auto", "discrete", "backprop")
 
+LOCAL_GRADIENT = about(
+    "what of the local step is differentiated: all but its first stage (as published), the whole step, or also the "
+    "solution up to it"
+)
+
 
 def weight_setting(start: float, stop: float, what: str) -> tuple[float, float]:
     """A field for the weight of a regularizer."""
@@ -111,13 +116,7 @@ class ODEConfig(Config):
         10.0, 10.0, "error and stiffness together, the mean of E dt + 0.1 S / 3.5 in the published code"
     )
     local_weight: tuple[float, float] = weight_setting(2.5, 1.0, "the local step's error")
-    local_gradient: LocalGradient = setting(
-        default="published",
-        metadata=about(
-            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
-            " the solution up to it"
-        ),
-    )
+    local_gradient: LocalGradient = setting(default="published", metadata=LOCAL_GRADIENT)
     taylor_order: int = setting(default=3, metadata=about("order of the Taylor derivative", least=1))
     taylor_weight: tuple[float, float] = weight_setting(0.00302, 0.00302, "the Taylor derivative")
     kinetic_weight: tuple[float, float] = weight_setting(0.01, 0.01, "the kinetic energy")

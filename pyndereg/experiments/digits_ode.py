@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pyndereg.experiments import image_ode, naming
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.data import PIXELS, LabelledImages, load_handwritten_digits
+from pyndereg.experiments.data import PIXELS
 from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.image_ode import ODEClassifier
 from pyndereg.experiments.ode_model import method_name
-from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.train import EpochReport
 from pyndereg.results import RunRecord
 
@@ -24,32 +24,19 @@ def run(config: DigitsODEConfig, *, checkpoint: Checkpoint | None = None) -> Run
         ModuleNotFoundError: tqdm or scikit-learn is not installed.
         ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
-    return image_ode.run_classifier(EXPERIMENT, config, images_of(config), lambda: build(config), checkpoint=checkpoint)
+    return image_ode.run_classifier(EXPERIMENT, config, digits_of(config), lambda: build(config), checkpoint=checkpoint)
 
 
 def train_classifier(
     config: DigitsODEConfig, *, report: Callable[[EpochReport], None] | None = None
 ) -> tuple[ODEClassifier, RunRecord]:
     """Train one classifier as configured; returns, reports and raises as `train_and_record`."""
-    return image_ode.train_classifier(EXPERIMENT, config, images_of(config), lambda: build(config), report=report)
+    return image_ode.train_classifier(EXPERIMENT, config, digits_of(config), lambda: build(config), report=report)
 
 
 def build(config: DigitsODEConfig) -> ODEClassifier:
     """The classifier before training."""
     return ODEClassifier(config, PIXELS)
-
-
-def images_of(config: DigitsODEConfig) -> LabelledImages:
-    """The images that a configuration asks for, on its device.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-    """
-    check_device(config.device)
-    images = load_handwritten_digits(
-        test_fraction=config.test_fraction, seed=config.split_seed, dtype=PRECISIONS[config.precision]
-    )
-    return images.to(config.device)
 
 
 def record_name(config: DigitsODEConfig) -> str:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from pyndereg.experiments import image_sde, naming
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.data import LabelledImages, load_handwritten_digits
-from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.sde_config import DigitsSDEConfig, method_name
 from pyndereg.results import RunRecord
 
@@ -20,20 +19,7 @@ def run(config: DigitsSDEConfig, *, checkpoint: Checkpoint | None = None) -> Run
         ModuleNotFoundError: tqdm or scikit-learn is not installed.
         ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
-    return image_sde.run_classifier(EXPERIMENT, config, images_of(config), checkpoint=checkpoint)
-
-
-def images_of(config: DigitsSDEConfig) -> LabelledImages:
-    """The images that a configuration asks for, on its device.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-    """
-    check_device(config.device)
-    images = load_handwritten_digits(
-        test_fraction=config.test_fraction, seed=config.split_seed, dtype=PRECISIONS[config.precision]
-    )
-    return images.to(config.device)
+    return image_sde.run_classifier(EXPERIMENT, config, digits_of(config), checkpoint=checkpoint)
 
 
 def default_output(config: DigitsSDEConfig) -> Path:

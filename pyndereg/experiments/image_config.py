@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from dataclasses import field as setting
 from typing import Literal
 
-from pyndereg.experiments.config import LocalGradient, ODEConfig, Precision, check_fraction, weight_setting
+from pyndereg.experiments.config import (
+    LOCAL_GRADIENT,
+    LocalGradient,
+    ODEConfig,
+    Precision,
+    check_fraction,
+    weight_setting,
+)
 from pyndereg.experiments.settings import about
 
 LastActivation = Literal["tanh", "linear"]
@@ -64,13 +71,7 @@ class DigitsODEConfig(ImageConfig):
     local_weight: tuple[float, float] = weight_setting(2.5e6, 1e6, "the local step's error")
     # The published gradient does not vanish with the error. On these data it left the cost as it is, at weights up to
     # 0.1, or kept the vector field from learning, from 0.25 on.
-    local_gradient: LocalGradient = setting(
-        default="step",
-        metadata=about(
-            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
-            " the solution up to it"
-        ),
-    )
+    local_gradient: LocalGradient = setting(default="step", metadata=LOCAL_GRADIENT)
     # The 0.00302 that [@pal2021opening] takes belongs to far more updates; here it spares less than a fifth of the
     # evaluations.
     taylor_weight: tuple[float, float] = weight_setting(0.3, 0.3, "the Taylor derivative")
@@ -101,11 +102,5 @@ class MnistODEConfig(ImageConfig):
     error_weight: tuple[float, float] = weight_setting(30.0, 3.0, "the error estimate")
     # See the digits: the published gradient of the local step does not lower its error.
     local_weight: tuple[float, float] = weight_setting(2.5e6, 1e6, "the local step's error")
-    local_gradient: LocalGradient = setting(
-        default="step",
-        metadata=about(
-            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
-            " the solution up to it"
-        ),
-    )
+    local_gradient: LocalGradient = setting(default="step", metadata=LOCAL_GRADIENT)
     threads: int = setting(default=2, metadata=about("processor threads for the tensor operations", least=1))

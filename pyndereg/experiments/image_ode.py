@@ -20,8 +20,12 @@ from pyndereg.experiments.image_config import ImageConfig, ImageTrainingConfig
 from pyndereg.experiments.ode_model import method_name, neural_ode
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS
+from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import penalty_terms
-from pyndereg.experiments.train import EpochReport, Plan, progress_bar
+from pyndereg.experiments.train import (
+    EpochReport,
+    Plan,
+)
 from pyndereg.ivp.solution import Solution
 from pyndereg.results import RunRecord
 

@@ -12,10 +12,14 @@ from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.classification import time_predictions, train_and_record, with_prediction_time
 from pyndereg.experiments.data import CLASSES, LabelledImages
 from pyndereg.experiments.placement import PRECISIONS
+from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import ImageSDEConfig
 from pyndereg.experiments.sde_networks import gradient_of, initialize
-from pyndereg.experiments.train import EpochReport, Plan, progress_bar
+from pyndereg.experiments.train import (
+    EpochReport,
+    Plan,
+)
 from pyndereg.ivp.solution import Solution
 from pyndereg.models import NeuralSDE
 from pyndereg.regularizers import error_estimate

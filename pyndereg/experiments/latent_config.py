@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from dataclasses import field as setting
 from typing import Literal
 
-from pyndereg.experiments.config import LocalGradient, ODEConfig, Optimizer, Precision, check_fraction, weight_setting
+from pyndereg.experiments.config import (
+    LOCAL_GRADIENT,
+    LocalGradient,
+    ODEConfig,
+    Optimizer,
+    Precision,
+    check_fraction,
+    weight_setting,
+)
 from pyndereg.experiments.settings import about
 from pyndereg.models.recurrent import Direction
 
@@ -90,13 +98,7 @@ class LatentODEConfig(ODEConfig):
     stiffness_weight: tuple[float, float] = weight_setting(10.0, 10.0, "the stiffness estimate")
     # One short step's error must be weighed more; see the digits. The published gradient is far larger.
     local_weight: tuple[float, float] = weight_setting(1e5, 1e5, "the local step's error")
-    local_gradient: LocalGradient = setting(
-        default="step",
-        metadata=about(
-            "what of the local step is differentiated: all but its first stage (as published), the whole step, or also"
-            " the solution up to it"
-        ),
-    )
+    local_gradient: LocalGradient = setting(default="step", metadata=LOCAL_GRADIENT)
     taylor_order: int = setting(default=2, metadata=about("order of the Taylor derivative", least=1))
     taylor_weight: tuple[float, float] = weight_setting(0.01, 0.01, "the Taylor derivative")
 

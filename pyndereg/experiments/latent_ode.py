@@ -21,21 +21,20 @@ from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.ode_model import method_name
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import penalty_terms
-from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.train import (
     PenaltyTerm,
     Plan,
-    TrainingDiverged,
+    descend,
     prediction_seconds,
-    progress_bar,
+    record_run,
     reproducible,
     solve_once,
-    trace,
     weighted_penalty,
 )
 from pyndereg.models.evidence import Annealing
-from pyndereg.results import RunRecord, installed_versions
+from pyndereg.results import RunRecord
 
 EXPERIMENT = "physionet-latent-ode"
 EVALUATION_SERIES = 512  # NFE and prediction time are those of one batch of this size, as in the paper
@@ -164,19 +163,8 @@ def train_latent_ode(
         curves = fit(model, series, config, checkpoint=checkpoint, report=report)
         after = solve_once(model, evaluation_batch)
         trajectories = shown_series(model, series)
-    record = RunRecord(
-        experiment=EXPERIMENT,
-        config=json_values(config),
-        versions=installed_versions(),
-        seed=config.seed,
-        device=config.device,
-        curves=curves,
-        metrics={name: curves[name][-1] for name in ("train_loss", "test_loss", "training_seconds")}
-        | {"nfe": float(after.stats.nfe)},
-        steps_before=trace(before.steps),
-        steps_after=trace(after.steps),
-        trajectories=trajectories,
-    )
+    metrics = {name: curves[name][-1] for name in ("train_loss", "test_loss")} | {"nfe": float(after.stats.nfe)}
+    record = record_run(EXPERIMENT, config, curves, metrics, before.steps, after.steps, trajectories)
     return model, record
 
 
@@ -253,9 +241,7 @@ def train_epoch(
         penalty (mean over the series) and training_seconds of the updates alone.
     """
     model.train()
-    per_epoch = plan.updates_per_epoch(len(series))
-    left = plan.total_updates(len(series)) - epoch * per_epoch
-    batches = torch.randperm(len(series)).to(series.device).split(plan.batch_size)[: min(per_epoch, left)]
+    batches = plan.batches(epoch, len(series))
     penalty_sum = 0.0
     seconds = 0.0
     for number, chosen in enumerate(batches):
@@ -263,17 +249,8 @@ def train_epoch(
         started = time.perf_counter()
         latent, solution = model(batch)
         loss = negative_elbo(latent, batch, kl_weight(number))
-        position = epoch + (number / per_epoch if plan.weights_change == "update" else 0.0)
-        penalty = weighted_penalty(solution, terms, position).to(loss.device)
-        if not torch.isfinite(loss + penalty):
-            raise TrainingDiverged(
-                f"training diverged in epoch {epoch + 1}: the loss is {loss.item():g} and the penalty "
-                f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
-            )
-        optimizer.zero_grad()
-        (loss + penalty).backward()
-        optimizer.step()
-        schedule.step()
+        penalty = weighted_penalty(solution, terms, plan.position(epoch, number, len(series))).to(loss.device)
+        descend(loss, penalty, optimizer, schedule, moment=f"epoch {epoch + 1}")
         seconds += time.perf_counter() - started
         penalty_sum += penalty.item() * len(chosen)
     return {"penalty": penalty_sum / sum(map(len, batches)), "training_seconds": seconds}

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from pyndereg.experiments import image_ode
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.data import LabelledImages
-from pyndereg.experiments.data.mnist import MNIST_PIXELS, load_mnist, load_mnist_subset
+from pyndereg.experiments.data.mnist import MNIST_PIXELS
 from pyndereg.experiments.image_config import MnistODEConfig
+from pyndereg.experiments.image_data import mnist_of
 from pyndereg.experiments.image_ode import ODEClassifier
-from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.train import EpochReport
 from pyndereg.results import RunRecord
 
@@ -62,10 +60,10 @@ def run(config: MnistODEConfig, *, checkpoint: Checkpoint | None = None) -> RunR
 
     Raises:
         ModuleNotFoundError: tqdm, or what brings the data, is not installed.
-        DataMissing: the images are neither on this machine nor to be had.
+        FileNotFoundError: the images are neither on this machine nor to be had.
         ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
-    return image_ode.run_classifier(EXPERIMENT, config, images_of(config), lambda: build(config), checkpoint=checkpoint)
+    return image_ode.run_classifier(EXPERIMENT, config, mnist_of(config), lambda: build(config), checkpoint=checkpoint)
 
 
 def train_classifier(
@@ -76,21 +74,10 @@ def train_classifier(
 ) -> tuple[ODEClassifier, RunRecord]:
     """Train one classifier as configured; returns, reports and raises as `train_and_record`."""
     return image_ode.train_classifier(
-        EXPERIMENT, config, images_of(config), lambda: build(config), checkpoint=checkpoint, report=report
+        EXPERIMENT, config, mnist_of(config), lambda: build(config), checkpoint=checkpoint, report=report
     )
 
 
 def build(config: MnistODEConfig) -> ODEClassifier:
     """The classifier before training."""
     return ODEClassifier(config, MNIST_PIXELS)
-
-
-def images_of(config: MnistODEConfig) -> LabelledImages:
-    """The images that a configuration asks for, on its device; raises as `run`."""
-    check_device(config.device)
-    dtype = PRECISIONS[config.precision]
-    if config.data == "mnist":
-        images = load_mnist(Path(config.data_dir) if config.data_dir else None, dtype=dtype)
-    else:
-        images = load_mnist_subset(test_fraction=config.test_fraction, seed=config.split_seed, dtype=dtype)
-    return images.to(config.device)

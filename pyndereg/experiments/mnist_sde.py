@@ -1,13 +1,10 @@
 """The papers' neural SDE classifier of MNIST, regularized to be easy to solve."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from pyndereg.experiments import image_sde
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.data import LabelledImages
-from pyndereg.experiments.data.mnist import load_mnist, load_mnist_subset
-from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.image_data import mnist_of
 from pyndereg.experiments.sde_config import MnistSDEConfig
 from pyndereg.results import RunRecord
 
@@ -49,18 +46,7 @@ def run(config: MnistSDEConfig, *, checkpoint: Checkpoint | None = None) -> RunR
 
     Raises:
         ModuleNotFoundError: tqdm, or what brings the data, is not installed.
-        DataMissing: the images are neither on this machine nor to be had.
+        FileNotFoundError: the images are neither on this machine nor to be had.
         ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
-    return image_sde.run_classifier(EXPERIMENT, config, images_of(config), checkpoint=checkpoint)
-
-
-def images_of(config: MnistSDEConfig) -> LabelledImages:
-    """The images that a configuration asks for, on its device; raises as `run`."""
-    check_device(config.device)
-    dtype = PRECISIONS[config.precision]
-    if config.data == "mnist":
-        images = load_mnist(Path(config.data_dir) if config.data_dir else None, dtype=dtype)
-    else:
-        images = load_mnist_subset(test_fraction=config.test_fraction, seed=config.split_seed, dtype=dtype)
-    return images.to(config.device)
+    return image_sde.run_classifier(EXPERIMENT, config, mnist_of(config), checkpoint=checkpoint)

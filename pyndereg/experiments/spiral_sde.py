@@ -17,24 +17,23 @@ from pyndereg.experiments import naming
 from pyndereg.experiments.checkpoint import Checkpoint, Stateful
 from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import SpiralSDEConfig
 from pyndereg.experiments.sde_networks import gradient_of, initialize
-from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.spiral_data import START, TIMES, Moments, spiral_moments
 from pyndereg.experiments.train import (
     PenaltyTerm,
-    TrainingDiverged,
+    descend,
     prediction_seconds,
-    progress_bar,
+    record_run,
     reproducible,
-    trace,
     weighted_penalty,
 )
 from pyndereg.ivp.solution import Solution, StepRecord
 from pyndereg.models import NeuralSDE
 from pyndereg.regularizers import error_estimate
-from pyndereg.results import RunRecord, installed_versions
+from pyndereg.results import RunRecord
 
 EXPERIMENT = "spiral-sde"
 QUICK = SpiralSDEConfig()
@@ -171,18 +170,9 @@ def train_spiral(
         before = evaluate(model, start_of(config), data)
         curves = fit_moments(model, data, config, checkpoint=checkpoint, report=report)
         after = evaluate(model, start_of(config), data)
-    record = RunRecord(
-        experiment=EXPERIMENT,
-        config=json_values(config),
-        versions=installed_versions(),
-        seed=config.seed,
-        device=config.device,
-        curves=curves,
-        metrics={"loss": after.loss, "nfe": after.nfe, "training_seconds": curves["training_seconds"][-1]},
-        steps_before=trace(before.steps),
-        steps_after=trace(after.steps),
-        trajectories={"t": TIMES, **_columns(data=data, before=before.moments, after=after.moments)},
-    )
+    trajectories = {"t": TIMES, **_columns(data=data, before=before.moments, after=after.moments)}
+    metrics = {"loss": after.loss, "nfe": after.nfe}
+    record = record_run(EXPERIMENT, config, curves, metrics, before.steps, after.steps, trajectories)
     return model, record
 
 
@@ -238,14 +228,7 @@ def update(
     states, solution = model(start)
     loss = data.distance(Moments.of(states))
     penalty = weighted_penalty(solution, terms, iteration)
-    if not torch.isfinite(loss + penalty):
-        raise TrainingDiverged(
-            f"training diverged in iteration {iteration + 1}: the loss is {loss.item():g} and the penalty "
-            f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
-        )
-    optimizer.zero_grad()
-    (loss + penalty).backward()
-    optimizer.step()
+    descend(loss, penalty, optimizer, moment=f"iteration {iteration + 1}")
     return {"loss": loss.item(), "nfe": float(solution.stats.nfe), "penalty": penalty.item()}
 
 

@@ -2,12 +2,10 @@
 
 import contextlib
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +16,9 @@ from pyndereg.experiments.checkpoint import Checkpoint, Stateful
 from pyndereg.experiments.config import WeightsChange
 from pyndereg.experiments.data import LabelledImages
 from pyndereg.experiments.loop import Row, run_epochs
+from pyndereg.experiments.settings import json_values
 from pyndereg.ivp.solution import Solution, StepRecord
-from pyndereg.results import StepTrace
-
-# Tqdm is an extra: without it this module can be imported, and says what is missing when training is asked for.
-TQDM_IS_INSTALLED = find_spec("tqdm") is not None
-if TYPE_CHECKING or TQDM_IS_INSTALLED:
-    from tqdm import tqdm
-
+from pyndereg.results import RunRecord, StepTrace, installed_versions
 
 INTENSITIES_AT_ONCE = 7_840_000  # what is predicted at once: 10,000 images of MNIST, or fewer larger ones
 
@@ -47,20 +40,6 @@ class PenaltyTerm:
     name: str
     value: Callable[[Solution], Tensor]
     weight: Callable[[float], float]
-
-
-class Report(Protocol):
-    """Where a run stands, for whoever watches."""
-
-    @property
-    def title(self) -> str:
-        """The run in a few words."""
-        ...
-
-    @property
-    def standing(self) -> str:
-        """What it has reached, in a few words."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -100,36 +79,6 @@ class EpochSummary:
     accuracy: float
     penalty: float
     seconds: float
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, *, unit: str = "epoch", shown: bool | None = None) -> Iterator[Callable[[Report], None]]:
-    """A bar that moves one on with every report that it is given, and shows the report.
-
-    Args:
-        total: reports to come.
-        unit: what there is a report of.
-        shown: True, False, or None for only where standard error is a terminal.
-    Raises:
-        ModuleNotFoundError: tqdm is not installed.
-    """
-    if not TQDM_IS_INSTALLED:
-        raise ModuleNotFoundError(
-            'the progress bar needs tqdm, which is not installed; run pip install "pyndereg[experiments]"'
-        )
-    with tqdm(total=total, unit=unit, disable=None if shown is None else not shown, dynamic_ncols=True) as bar:
-
-        def show(report: Report) -> None:
-            bar.set_description_str(report.title, refresh=False)
-            bar.set_postfix_str(report.standing, refresh=False)
-            bar.update()
-
-        yield show
-
-
-def announce(line: str) -> None:
-    """Write a line to standard error, above a bar if there is one."""
-    tqdm.write(line, file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -175,6 +124,16 @@ class Plan:
         """Updates in the whole training."""
         total = self.epochs * self.updates_per_epoch(images)
         return min(total, self.updates) if self.updates else total
+
+    def batches(self, epoch: int, images: int) -> tuple[Tensor, ...]:
+        """Which of so many images each update of an epoch takes, in an order from torch's generator. Shape (batch,)."""
+        per_epoch = self.updates_per_epoch(images)
+        left = self.total_updates(images) - epoch * per_epoch
+        return torch.randperm(images).split(self.batch_size)[: min(per_epoch, left)]
+
+    def position(self, epoch: int, update: int, images: int) -> float:
+        """Where in training, in epochs, an update takes the penalties' weights from."""
+        return epoch + (update / self.updates_per_epoch(images) if self.weights_change == "update" else 0.0)
 
 
 def fit(
@@ -246,9 +205,7 @@ def train_epoch(
     """Pass once through the training images in random order; see `fit`."""
     model.train()
     count = len(images.train_labels)
-    order = torch.randperm(count).to(images.train_labels.device)
-    per_epoch = plan.updates_per_epoch(count)
-    batches = order.split(plan.batch_size)[: min(per_epoch, plan.total_updates(count) - epoch * per_epoch)]
+    batches = plan.batches(epoch, count)
     seen = sum(len(chosen) for chosen in batches)
     loss_sum = penalty_sum = 0.0
     correct = 0
@@ -258,23 +215,43 @@ def train_epoch(
         started = time.perf_counter()
         logits, solution = model(batch)
         loss = functional.cross_entropy(logits, labels)
-        position = epoch + (number / per_epoch if plan.weights_change == "update" else 0.0)
-        penalty = weighted_penalty(solution, terms, position).to(loss.device)
-        if not torch.isfinite(loss + penalty):
-            raise TrainingDiverged(
-                f"training diverged in epoch {epoch + 1}: the loss is {loss.item():g} and the penalty "
-                f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
-            )
-        optimizer.zero_grad()
-        (loss + penalty).backward()
-        optimizer.step()
-        if schedule is not None:
-            schedule.step()
+        penalty = weighted_penalty(solution, terms, plan.position(epoch, number, count)).to(loss.device)
+        descend(loss, penalty, optimizer, schedule, moment=f"epoch {epoch + 1}")
         seconds += time.perf_counter() - started
         loss_sum += loss.item() * len(chosen)
         penalty_sum += penalty.item() * len(chosen)
         correct += int((logits.argmax(dim=1) == labels).sum())
     return EpochSummary(loss_sum / seen, 100.0 * correct / seen, penalty_sum / seen, seconds)
+
+
+def descend(
+    loss: Tensor,
+    penalty: Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler | None = None,
+    *,
+    moment: str,
+) -> None:
+    """One change of the weights, along the gradient of loss + penalty.
+
+    Args:
+        loss, penalty: Shape (), with a graph.
+        optimizer: over the weights.
+        schedule: of its step size, moved on afterwards.
+        moment: of training, such as "epoch 3", for the error.
+    Raises:
+        TrainingDiverged: the loss or the penalty is infinite or NaN; the weights are as they were.
+    """
+    if not torch.isfinite(loss + penalty):
+        raise TrainingDiverged(
+            f"training diverged in {moment}: the loss is {loss.item():g} and the penalty {penalty.item():g}; lower the "
+            "learning rate or the regularizer's weight"
+        )
+    optimizer.zero_grad()
+    (loss + penalty).backward()
+    optimizer.step()
+    if schedule is not None:
+        schedule.step()
 
 
 def weighted_penalty(solution: Solution, terms: Sequence[PenaltyTerm], epoch: float) -> Tensor:
@@ -311,6 +288,38 @@ def solve_once(model: nn.Module, batch: Tensor) -> Solution:
     model.eval()
     _, solution = model(batch)
     return solution
+
+
+def record_run(
+    experiment: str,
+    config: Any,
+    curves: Mapping[str, tuple[float, ...]],
+    metrics: Mapping[str, float],
+    before: StepRecord,
+    after: StepRecord,
+    trajectories: Mapping[str, tuple[float, ...]] | None = None,
+) -> RunRecord:
+    """The record of a run that has just ended.
+
+    Args:
+        experiment: its name, as the command line has it.
+        config: with a seed and a device.
+        curves, trajectories: see `RunRecord`.
+        metrics: final values; the training time joins them.
+        before, after: steps of the evaluation solve before and after training.
+    """
+    return RunRecord(
+        experiment=experiment,
+        config=json_values(config),
+        versions=installed_versions(),
+        seed=config.seed,
+        device=config.device,
+        curves=curves,
+        metrics={**metrics, "training_seconds": curves["training_seconds"][-1]},
+        steps_before=trace(before),
+        steps_after=trace(after),
+        trajectories=trajectories or {},
+    )
 
 
 def trace(steps: StepRecord) -> StepTrace:

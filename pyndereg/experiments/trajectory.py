@@ -12,19 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyndereg.experiments.checkpoint import Checkpoint, Stateful
 from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import check_device
-from pyndereg.experiments.settings import json_values
+from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.train import (
     PenaltyTerm,
-    TrainingDiverged,
+    descend,
     prediction_seconds,
-    progress_bar,
+    record_run,
     reproducible,
-    trace,
     weighted_penalty,
 )
 from pyndereg.ivp.solution import Solution
 from pyndereg.models import NeuralODE
-from pyndereg.results import RunRecord, installed_versions
+from pyndereg.results import RunRecord
 
 PREDICTION_REPEATS = 15
 Columns = Mapping[str, tuple[float, ...]]
@@ -153,21 +152,14 @@ def fit_and_record(
         curves = train(fit, config.iterations, title=title, checkpoint=checkpoint, report=report)
         states, solution = solve_in_evaluation(fit.model, fit.start)
         after, _ = solve_in_evaluation(fit.portrait, fit.start)
-    record = RunRecord(
-        experiment=experiment,
-        config=json_values(config),
-        versions=installed_versions(),
-        seed=config.seed,
-        device=config.device,
-        curves=curves,
-        metrics={
-            "loss": fit.distance(states).item(),
-            "nfe": float(solution.stats.nfe),
-            "training_seconds": curves["training_seconds"][-1],
-        },
-        steps_before=trace(solution_before.steps),
-        steps_after=trace(solution.steps),
-        trajectories={**data, **columns("before", before), **columns("after", after)},
+    record = record_run(
+        experiment,
+        config,
+        curves,
+        {"loss": fit.distance(states).item(), "nfe": float(solution.stats.nfe)},
+        solution_before.steps,
+        solution.steps,
+        {**data, **columns("before", before), **columns("after", after)},
     )
     return fit, record
 
@@ -217,16 +209,7 @@ def update(fit: Fit, *, iteration: int, done: float) -> Row:
     states, solution = fit.model(fit.start)
     loss = fit.distance(states)
     penalty = weighted_penalty(solution, fit.terms, done)
-    if not torch.isfinite(loss + penalty):
-        raise TrainingDiverged(
-            f"training diverged in iteration {iteration + 1}: the loss is {loss.item():g} and the penalty "
-            f"{penalty.item():g}; lower the learning rate or the regularizer's weight"
-        )
-    fit.optimizer.zero_grad()
-    (loss + penalty).backward()
-    fit.optimizer.step()
-    if fit.schedule is not None:
-        fit.schedule.step()
+    descend(loss, penalty, fit.optimizer, fit.schedule, moment=f"iteration {iteration + 1}")
     return {"loss": loss.item(), "nfe": float(solution.stats.nfe), "penalty": penalty.item()}
 
 

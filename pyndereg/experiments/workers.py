@@ -15,7 +15,11 @@ import numpy as np
 from pyndereg.experiments.digits_ode import train_classifier
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_ode import title
-from pyndereg.experiments.train import EpochReport, TrainingDiverged, announce, progress_bar
+from pyndereg.experiments.progress import announce, progress_bar
+from pyndereg.experiments.train import (
+    EpochReport,
+    TrainingDiverged,
+)
 from pyndereg.ivp.errors import SolveFailed
 from pyndereg.results import RunRecord
 

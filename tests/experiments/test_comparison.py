@@ -8,6 +8,7 @@ from pyndereg import results
 from pyndereg.experiments import classification, comparison, digits_ode, image_ode
 from pyndereg.experiments.comparison import Comparison, RunsFailed, compare, grid, with_method
 from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_data import digits_of
 
 QUICK = DigitsODEConfig(epochs=1, rtol=1e-3, atol=1e-3, hidden=4)
 
@@ -94,7 +95,7 @@ def test_every_method_is_trained_with_every_seed_and_each_run_leaves_its_record_
     assert compared.failures == ()
     # The weights are those of the trained model: they find as many digits.
     model = comparison._rebuild(replace(QUICK, seed=3), paths[0].with_suffix(".npz"))
-    images = digits_ode.images_of(QUICK)
+    images = digits_of(QUICK)
     found = model.eval()(images.test_images)[0].argmax(dim=1) == images.test_labels
     assert 100.0 * found.double().mean().item() == compared.records[0].metrics["test_accuracy"]
 

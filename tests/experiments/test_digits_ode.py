@@ -8,6 +8,7 @@ import torch
 from pyndereg.experiments import classification, digits_ode
 from pyndereg.experiments.digits_ode import build, record_name, train_classifier
 from pyndereg.experiments.image_config import DigitsODEConfig
+from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.image_ode import title
 from pyndereg.experiments.ode_model import method_name
 from pyndereg.experiments.placement import check_device
@@ -128,7 +129,7 @@ def test_the_penalties_of_training_solves_cost_nothing_in_evaluation():
 def test_the_train_accuracy_is_that_of_the_trained_model():
     config = replace(QUICK, seed=1)
     model, record = train_classifier(config)
-    images = digits_ode.images_of(config)
+    images = digits_of(config)
     found = model(images.train_images)[0].argmax(dim=1) == images.train_labels
     assert record.metrics["train_accuracy"] == pytest.approx(100.0 * found.double().mean().item(), rel=1e-12)
 

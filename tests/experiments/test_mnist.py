@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from pyndereg.experiments import classification, image_sde, mnist_ode, mnist_sde
+from pyndereg.experiments import classification, image_data, image_sde, mnist_ode, mnist_sde
 from pyndereg.experiments.data import LabelledImages
 from pyndereg.experiments.image_sde import SDEClassifier
 from pyndereg.experiments.regularization import penalty_terms, sde_penalty_terms
@@ -156,16 +156,15 @@ def few_images(monkeypatch):
     """A few hundred of the real images, so that an epoch takes seconds."""
     monkeypatch.setattr(classification, "PREDICTION_REPEATS", 1)
     monkeypatch.setattr(image_sde, "EVALUATION_IMAGES", 16)
-    for module in (mnist_ode, mnist_sde):
-        load = module.load_mnist_subset
+    load = image_data.load_mnist_subset
 
-        def some(load=load, **options):
-            images = load(**options)
-            return LabelledImages(
-                images.train_images[:256], images.train_labels[:256], images.test_images[:64], images.test_labels[:64]
-            )
+    def some(**options):
+        images = load(**options)
+        return LabelledImages(
+            images.train_images[:256], images.train_labels[:256], images.test_images[:64], images.test_labels[:64]
+        )
 
-        monkeypatch.setattr(module, "load_mnist_subset", some)
+    monkeypatch.setattr(image_data, "load_mnist_subset", some)
 
 
 @pytest.mark.usefixtures("few_images")

@@ -11,16 +11,15 @@ from torch.nn import functional
 from pyndereg.experiments.data import load_handwritten_digits
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_ode import ODEClassifier
+from pyndereg.experiments.progress import announce, progress_bar
 from pyndereg.experiments.train import (
     EpochReport,
     PenaltyTerm,
     Plan,
     TrainingDiverged,
     accuracy,
-    announce,
     fit,
     prediction_seconds,
-    progress_bar,
     reproducible,
     train_epoch,
     weighted_penalty,

@@ -245,3 +245,16 @@ def test_cifar10_is_looked_for_where_the_configuration_says(tmp_path):
 
 def test_the_title_names_regularizer_and_gradient():
     assert image_ode.title(PRESETS["paper-b"]) == "local-unbiased@interpolating, seed 0"
+
+
+def test_the_statistics_of_a_batch_do_not_depend_on_what_lay_in_memory(monkeypatch):
+    def filled_with_nan(like, *shape, **options):
+        return like.new_full(shape, float("nan"), **options)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", filled_with_nan)
+    norm = FieldNorm(3).train()
+    norm.observe()
+    norm(torch.rand(4, 3, 5, 5))
+    norm.move_statistics(1)
+    assert norm.running_mean.isfinite().all()
+    assert norm.running_var.isfinite().all()

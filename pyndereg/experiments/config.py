@@ -30,6 +30,9 @@ LocalGradient = Literal["published", "step", "solution"]
 OF_THE_RECORD: tuple[Regularizer, ...] = ("error", "stiffness", "both")
 THROUGH_THE_STEPS: tuple[GradientName, ...] = ("auto", "discrete", "backprop")
 
+SCHEDULE = about(
+    "how the step size changes from update to update: divided by 1 + decay n in the nth, or along half a cosine"
+)
 LOCAL_GRADIENT = about(
     "what of the local step is differentiated: all but its first stage (as published), the whole step, or also the "
     "solution up to it"
@@ -95,12 +98,7 @@ class ODEConfig(Config):
         default="momentum", metadata=about("gradient descent with momentum 0.9, Adam or AdaMax")
     )
     learning_rate: float = setting(default=0.1, metadata=about("step size of the optimizer", above=0.0))
-    learning_rate_schedule: LearningRateSchedule = setting(
-        default="constant",
-        metadata=about(
-            "how the step size changes from update to update: divided by 1 + decay n in the nth, or along half a cosine"
-        ),
-    )
+    learning_rate_schedule: LearningRateSchedule = setting(default="constant", metadata=SCHEDULE)
     learning_rate_decay: float = setting(
         default=1e-5, metadata=about("decay of the inverse schedule, per update", least=0.0)
     )

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pyndereg.experiments.config import (
     LOCAL_GRADIENT,
+    SCHEDULE,
+    LearningRateSchedule,
     LocalGradient,
     ODEConfig,
     Precision,
@@ -95,6 +97,11 @@ class MnistODEConfig(ImageConfig):
     epochs: int = setting(default=12, metadata=about("passes through the training images", least=1))
     # 512 of these 4,000 images would be eight updates an epoch.
     batch_size: int = setting(default=128, metadata=about("images per update", least=1))
+    # At a constant step size the accuracy of the last epoch is a matter of luck, by two points and more.
+    learning_rate_schedule: LearningRateSchedule = setting(default="cosine", metadata=SCHEDULE)
+    learning_rate_end: float = setting(
+        default=1e-3, metadata=about("step size at the end of the cosine schedule", above=0.0)
+    )
     # In float32 the error estimate of the untrained model is round-off at this tolerance: it takes 200 evaluations in
     # place of 62, which no regularizer can spare.
     precision: Precision = setting(default="float64", metadata=about("floating-point type of states and weights"))

@@ -64,10 +64,14 @@ class SpiralSDEConfig(SDEConfig):
 
     iterations: int = setting(default=250, metadata=about("updates of the weights", least=1))
     optimizer: SDEOptimizer = setting(default="adam", metadata=about("Adam, or AdaBelief as published"))
-    # The paper's constant 0.01, of Adam or of AdaBelief, has not converged after the paper's 250 iterations here.
-    learning_rate: float = setting(default=0.05, metadata=about("step size of the optimizer at the start", above=0.0))
+    # The paper's constant 0.01, of Adam or of AdaBelief, has not converged after the paper's 250 iterations here. Ten
+    # times that has, if no gradient is longer than 1: without a limit some seeds are thrown off and do not come back.
+    learning_rate: float = setting(default=0.1, metadata=about("step size of the optimizer at the start", above=0.0))
     final_learning_rate: float = setting(
         default=0.0, metadata=about("step size of the optimizer at the end, reached along half a cosine", least=0)
+    )
+    largest_gradient: float = setting(
+        default=1.0, metadata=about("norm to which a longer gradient is cut, dimensionless; 0: never", least=0.0)
     )
     trajectories: int = setting(default=100, metadata=about("trajectories of a solve, with one step length", least=2))
     hidden: int = setting(default=50, metadata=about("width of the drift's hidden layer", least=1))

@@ -46,6 +46,7 @@ PRESETS = {
         optimizer="adabelief",
         learning_rate=0.01,
         final_learning_rate=0.01,
+        largest_gradient=0.0,
         precision="float32",
         error_weight=(0.2, 0.2),
         seed=5,
@@ -201,7 +202,9 @@ def fit_moments(
     def iterate(iteration: int) -> Row:
         (learning_rate,) = schedule.get_last_lr()
         started = time.perf_counter()
-        row = update(model, optimizer, start, data, terms=terms, iteration=iteration)
+        row = update(
+            model, optimizer, start, data, terms=terms, iteration=iteration, largest_gradient=config.largest_gradient
+        )
         schedule.step()
         seconds = time.perf_counter() - started
         weights = {f"{term.name}_weight": term.weight(iteration) for term in terms}
@@ -223,12 +226,13 @@ def update(
     *,
     terms: tuple[PenaltyTerm, ...],
     iteration: int,
+    largest_gradient: float,
 ) -> dict[str, float]:
     """One solve, one gradient, one change of the weights; what they measured on the way."""
     states, solution = model(start)
     loss = data.distance(Moments.of(states))
     penalty = weighted_penalty(solution, terms, iteration)
-    descend(loss, penalty, optimizer, moment=f"iteration {iteration + 1}")
+    descend(loss, penalty, optimizer, moment=f"iteration {iteration + 1}", largest_gradient=largest_gradient)
     return {"loss": loss.item(), "nfe": float(solution.stats.nfe), "penalty": penalty.item()}
 
 

@@ -231,6 +231,7 @@ def descend(
     schedule: LRScheduler | None = None,
     *,
     moment: str,
+    largest_gradient: float = 0.0,
 ) -> None:
     """One change of the weights, along the gradient of loss + penalty.
 
@@ -239,6 +240,7 @@ def descend(
         optimizer: over the weights.
         schedule: of its step size, moved on afterwards.
         moment: of training, such as "epoch 3", for the error.
+        largest_gradient: norm over all weights to which a longer gradient is cut; 0: never.
     Raises:
         TrainingDiverged: the loss or the penalty is infinite or NaN; the weights are as they were.
     """
@@ -249,6 +251,8 @@ def descend(
         )
     optimizer.zero_grad()
     (loss + penalty).backward()
+    if largest_gradient:
+        nn.utils.clip_grad_norm_([x for group in optimizer.param_groups for x in group["params"]], largest_gradient)
     optimizer.step()
     if schedule is not None:
         schedule.step()

@@ -168,6 +168,7 @@ def test_the_preset_of_the_paper_has_the_published_settings_field_by_field():
         "optimizer": "adabelief",
         "learning_rate": 0.01,
         "final_learning_rate": 0.01,
+        "largest_gradient": 0.0,
         "error_weight": (0.2, 0.2),
         "data_trajectories": 10_000,
         "seed": 5,

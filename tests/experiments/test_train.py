@@ -18,6 +18,7 @@ from pyndereg.experiments.train import (
     Plan,
     TrainingDiverged,
     accuracy,
+    descend,
     fit,
     prediction_seconds,
     reproducible,
@@ -217,3 +218,12 @@ def test_predictions_are_timed_in_turn_in_evaluation_mode_and_after_one_that_is_
     assert calls == ["a", "b"] * 4
     assert len(seconds) == 2
     assert min(seconds) > 0.0
+
+
+@pytest.mark.parametrize(("largest", "length"), [(0.0, 5.0), (1.0, 1.0), (10.0, 5.0)])
+def test_a_gradient_that_is_longer_than_allowed_is_cut_to_that_length(largest, length):
+    weights = torch.zeros(2, requires_grad=True)
+    loss = weights @ torch.tensor([3.0, 4.0])
+    optimizer = torch.optim.SGD([weights], lr=1.0)
+    descend(loss, torch.zeros(()), optimizer, moment="epoch 1", largest_gradient=largest)
+    assert weights.norm().item() == pytest.approx(length, rel=1e-5)

@@ -59,8 +59,8 @@ class FieldNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         mean, variance = input.new_zeros(self.num_features), input.new_zeros(self.num_features)
-        # With momentum 1 the "running" statistics that torch writes are those of this batch; what was there before counts
-        # 0 times, and so must be finite.
+        # With momentum 1 the "running" statistics that torch writes are those of this batch; what was there before
+        # counts 0 times, and so must be finite.
         output = functional.batch_norm(
             input, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps
         )

@@ -77,11 +77,7 @@ class SpiralSDEConfig(SDEConfig):
     hidden: int = setting(default=50, metadata=about("width of the drift's hidden layer", least=1))
     rtol: float = setting(default=0.3, metadata=about("relative tolerance of the solver, dimensionless", above=0.0))
     atol: float = setting(default=0.3, metadata=about("absolute tolerance of the solver, in units of u", above=0.0))
-    # The paper's 0.2 spares a fiftieth of the evaluations here, this some five hundredths.
-    error_weight: tuple[float, float] = setting(
-        default=(0.4, 0.4),
-        metadata=about("weight of the error estimate at the start and the end of an exponential change", above=0.0),
-    )
+    error_weight: tuple[float, float] = weight_setting(0.2, 0.2, "the error estimate")
     # The paper's code has no stiffness here; its weight is that of the digits.
     stiffness_weight: tuple[float, float] = setting(
         default=(0.1, 0.1),

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pyndereg.experiments.data.images import LabelledImages, split_images
@@ -28,5 +29,5 @@ def load_handwritten_digits(*, test_fraction: float, seed: int, dtype: torch.dty
     Source: [@alpaydin1998optical].
     """
     check_installed("sklearn", shipped_as="scikit-learn", data="the digits")
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     return split_images(images, labels, levels=INTENSITY_LEVELS, test_fraction=test_fraction, seed=seed, dtype=dtype)

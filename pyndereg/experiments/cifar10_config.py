@@ -6,6 +6,7 @@ from typing import Literal
 
 from pyndereg.experiments.config import (
     LOCAL_GRADIENT,
+    SCHEDULE,
     LearningRateSchedule,
     LocalGradient,
     Optimizer,
@@ -49,15 +50,12 @@ class Cifar10ODEConfig(ImageTrainingConfig):
     )
     optimizer: Optimizer = setting(default="adam", metadata=about("gradient descent with momentum 0.9, Adam or AdaMax"))
     learning_rate: float = setting(default=3e-3, metadata=about("step size of the optimizer", above=0.0))
-    learning_rate_schedule: LearningRateSchedule = setting(
-        default="cosine",
-        metadata=about(
-            "how the step size changes from update to update: divided by 1 + decay n in the nth, or along half a cosine"
-        ),
-    )
+    learning_rate_schedule: LearningRateSchedule = setting(default="cosine", metadata=SCHEDULE)
     weights_change: WeightsChange = setting(
         default="update", metadata=about("whether the regularizer's weight changes after every epoch or every update")
     )
+    # The paper has no global regularizer on these data.
+    error_weight: tuple[float, float] = weight_setting(30.0, 30.0, "the error estimate")
     local_weight: tuple[float, float] = weight_setting(2.5, 2.5, "the local step's error")
     local_gradient: LocalGradient = setting(default="published", metadata=LOCAL_GRADIENT)
     threads: int = setting(default=2, metadata=about("processor threads for the tensor operations", least=1))

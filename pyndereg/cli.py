@@ -18,12 +18,9 @@ from pyndereg.experiments import (
     digits_sde,
     latent_ode,
     lotka_volterra,
-    lotka_volterra_config,
     mnist_ode,
     mnist_sde,
     naming,
-    ode_model,
-    sde_config,
     spiral_ode,
     spiral_sde,
     trajectory,
@@ -65,35 +62,24 @@ class Experiment:
     Args:
         module: with EXPERIMENT, its name; PRESETS, configurations under names, among them quick; and the function run.
         summary: the record of a finished run in one line.
-        method_name: what a configuration trains with, in one word.
         help: what is trained.
     """
 
     module: ModuleType
     summary: Callable[[results.RunRecord], str]
-    method_name: Callable[[Any], str]
     help: str
 
 
-ODE_CLASSIFIER = (classification.summary, ode_model.method_name)
-SDE_CLASSIFIER = (classification.summary, sde_config.method_name)
 EXPERIMENTS = (
-    Experiment(digits_ode, *ODE_CLASSIFIER, "a neural ODE classifier of handwritten digits of 64 pixels"),
-    Experiment(digits_sde, *SDE_CLASSIFIER, "a neural SDE classifier of handwritten digits of 64 pixels"),
-    Experiment(mnist_ode, *ODE_CLASSIFIER, "a neural ODE classifier of MNIST"),
-    Experiment(mnist_sde, *SDE_CLASSIFIER, "a neural SDE classifier of MNIST"),
-    Experiment(cifar10_ode, *ODE_CLASSIFIER, "a convolutional neural ODE classifier of CIFAR-10"),
-    Experiment(latent_ode, latent_ode.summary, ode_model.method_name, "a latent ODE of irregular series"),
-    Experiment(spiral_ode, trajectory.summary, ode_model.method_name, "a neural ODE on a trajectory of a spiral"),
-    Experiment(
-        spiral_sde, spiral_sde.summary, sde_config.method_name, "a neural SDE on the moments of a stochastic spiral"
-    ),
-    Experiment(
-        lotka_volterra,
-        trajectory.summary,
-        lotka_volterra_config.method_name,
-        "the four parameters of the Lotka–Volterra equations",
-    ),
+    Experiment(digits_ode, classification.summary, "a neural ODE classifier of handwritten digits of 64 pixels"),
+    Experiment(digits_sde, classification.summary, "a neural SDE classifier of handwritten digits of 64 pixels"),
+    Experiment(mnist_ode, classification.summary, "a neural ODE classifier of MNIST"),
+    Experiment(mnist_sde, classification.summary, "a neural SDE classifier of MNIST"),
+    Experiment(cifar10_ode, classification.summary, "a convolutional neural ODE classifier of CIFAR-10"),
+    Experiment(latent_ode, latent_ode.summary, "a latent ODE of irregular series"),
+    Experiment(spiral_ode, trajectory.summary, "a neural ODE on a trajectory of a spiral"),
+    Experiment(spiral_sde, spiral_sde.summary, "a neural SDE on the moments of a stochastic spiral"),
+    Experiment(lotka_volterra, trajectory.summary, "the four parameters of the Lotka–Volterra equations"),
 )
 
 
@@ -284,7 +270,7 @@ def _run(chosen: argparse.Namespace) -> None:
     experiment: Experiment = chosen.experiment
     module = experiment.module
     config = preset_with(module.PRESETS[chosen.preset], chosen)
-    path = chosen.output or naming.default_output(module.EXPERIMENT, experiment.method_name(config), config.seed)
+    path = chosen.output or naming.default_output(module.EXPERIMENT, config)
     unfinished = checkpoint_path(path)
     if chosen.resume and path.exists():
         record = results.read(path)

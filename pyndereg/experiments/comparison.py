@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from pyndereg.experiments.classification import time_predictions, with_prediction_time
-from pyndereg.experiments.digits_ode import build, record_name
+from pyndereg.experiments.digits_ode import EXPERIMENT, build
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.image_ode import ODEClassifier
+from pyndereg.experiments.naming import record_name
 from pyndereg.experiments.table import format_table
 from pyndereg.experiments.workers import Trained, train_all
 from pyndereg.results import RunRecord, check_destination, read, write
@@ -84,11 +85,11 @@ def compare(
     found = [config for config in configs if resume and _is_trained(config, folder)]
     missing = [config for config in configs if config not in found]
     for config in missing:
-        check_destination(folder / record_name(config), overwrite=overwrite)
+        check_destination(folder / record_name(EXPERIMENT, config), overwrite=overwrite)
     check_destination(folder / TABLE_NAME, overwrite=overwrite or resume)
 
     def keep(config: DigitsODEConfig, trained: Trained) -> None:
-        path = folder / record_name(config)
+        path = folder / record_name(EXPERIMENT, config)
         np.savez(
             _weights_path(path), allow_pickle=False, **trained.weights
         )  # first, so that a record never lies there without weights
@@ -141,7 +142,7 @@ def with_method(base: DigitsODEConfig, method: str) -> DigitsODEConfig:
 
 def _is_trained(config: DigitsODEConfig, folder: Path) -> bool:
     """Whether the folder holds a run, which must then have been made as configured."""
-    path = folder / record_name(config)
+    path = folder / record_name(EXPERIMENT, config)
     if not path.exists():
         return False
     earlier = DigitsODEConfig.from_json(read(path).config)
@@ -162,7 +163,7 @@ def _weights_path(record: Path) -> Path:
 
 def _timed(configs: Sequence[DigitsODEConfig], folder: Path, base: DigitsODEConfig) -> list[RunRecord]:
     """The finished runs' records with prediction times, as they then lie in the folder."""
-    paths = [folder / record_name(config) for config in configs]
+    paths = [folder / record_name(EXPERIMENT, config) for config in configs]
     models = [_rebuild(config, _weights_path(path)) for config, path in zip(configs, paths, strict=True)]
     durations = time_predictions(models, base, digits_of(base))
     records = [with_prediction_time(read(path), seconds) for path, seconds in zip(paths, durations, strict=True)]

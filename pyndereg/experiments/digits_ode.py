@@ -1,15 +1,13 @@
 """A neural ODE classifier of handwritten digits, regularized to be easy to solve."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-from pyndereg.experiments import image_ode, naming
+from pyndereg.experiments import image_ode
 from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.data import PIXELS
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_data import digits_of
 from pyndereg.experiments.image_ode import ODEClassifier
-from pyndereg.experiments.ode_model import method_name
 from pyndereg.experiments.train import EpochReport
 from pyndereg.results import RunRecord
 
@@ -37,13 +35,3 @@ def train_classifier(
 def build(config: DigitsODEConfig) -> ODEClassifier:
     """The classifier before training."""
     return ODEClassifier(config, PIXELS)
-
-
-def record_name(config: DigitsODEConfig) -> str:
-    """File name of a run's record."""
-    return naming.record_name(EXPERIMENT, method_name(config), config.seed)
-
-
-def default_output(config: DigitsODEConfig) -> Path:
-    """Where the record of a run goes unless told otherwise."""
-    return naming.default_output(EXPERIMENT, method_name(config), config.seed)

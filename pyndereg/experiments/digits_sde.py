@@ -1,11 +1,9 @@
 """A neural SDE classifier of handwritten digits, regularized to be easy to solve."""
 
-from pathlib import Path
-
-from pyndereg.experiments import image_sde, naming
+from pyndereg.experiments import image_sde
 from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.image_data import digits_of
-from pyndereg.experiments.sde_config import DigitsSDEConfig, method_name
+from pyndereg.experiments.sde_config import DigitsSDEConfig
 from pyndereg.results import RunRecord
 
 EXPERIMENT = "digits-sde"
@@ -20,8 +18,3 @@ def run(config: DigitsSDEConfig, *, checkpoint: Checkpoint | None = None) -> Run
         ValueError, TrainingDiverged, SolveFailed, and more: as `train_and_record` says.
     """
     return image_sde.run_classifier(EXPERIMENT, config, digits_of(config), checkpoint=checkpoint)
-
-
-def default_output(config: DigitsSDEConfig) -> Path:
-    """Where the record of a run goes unless told otherwise."""
-    return naming.default_output(EXPERIMENT, method_name(config), config.seed)

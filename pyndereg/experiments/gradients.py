@@ -4,7 +4,9 @@ from pyndereg.ivp.options import (
     Backprop,
     BacksolveAdjoint,
     DiscreteAdjoint,
+    ForwardSensitivity,
     GaussAdjoint,
+    Gradient,
     InterpolatingAdjoint,
     QuadratureAdjoint,
 )
@@ -17,5 +19,11 @@ GRADIENTS = {
     "backsolve": BacksolveAdjoint(),
     "quadrature": QuadratureAdjoint(),
     "gauss": GaussAdjoint(),
+    "forward": ForwardSensitivity(),
 }
 GRADIENT_OF_ENGINE = {"embedded": GRADIENTS["backprop"], "julia": GRADIENTS["discrete"]}  # where it is not chosen
+
+
+def gradient_of(name: str, engine: str) -> Gradient:
+    """The gradient of a name, or for "auto" the one that suits the engine."""
+    return GRADIENT_OF_ENGINE[engine] if name == "auto" else GRADIENTS[name]

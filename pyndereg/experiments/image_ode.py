@@ -17,7 +17,7 @@ from pyndereg.experiments.classification import (
 )
 from pyndereg.experiments.data import CLASSES, LabelledImages
 from pyndereg.experiments.image_config import ImageConfig, ImageTrainingConfig
-from pyndereg.experiments.ode_model import method_name, neural_ode
+from pyndereg.experiments.ode_model import neural_ode
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.progress import progress_bar
@@ -112,7 +112,7 @@ def train_classifier(
         optimizer=lambda model: make_optimizer(model, config),
         schedule=schedule,
         terms=penalty_terms(config),
-        title=title(config),
+        title=naming.title(config),
         evaluation_images=evaluation_images,
         checkpoint=checkpoint,
         report=report,
@@ -128,8 +128,3 @@ def plan_of(config: ImageTrainingConfig) -> Plan:
         updates=config.updates,
         weights_change=config.weights_change,
     )
-
-
-def title(config: ImageTrainingConfig) -> str:
-    """The run in a few words, for a bar or a line of output."""
-    return naming.run_title(method_name(config), config.seed)

@@ -11,11 +11,12 @@ from pyndereg.experiments import naming
 from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.classification import time_predictions, train_and_record, with_prediction_time
 from pyndereg.experiments.data import CLASSES, LabelledImages
+from pyndereg.experiments.gradients import gradient_of
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import ImageSDEConfig
-from pyndereg.experiments.sde_networks import gradient_of, initialize
+from pyndereg.experiments.sde_networks import initialize
 from pyndereg.experiments.train import (
     EpochReport,
     Plan,
@@ -53,7 +54,7 @@ class SDEClassifier(nn.Module):
             method=config.solver,
             rtol=config.rtol,
             atol=config.atol,
-            gradient=gradient_of(config),
+            gradient=gradient_of(config.gradient, config.engine),
             engine=config.engine,
             regularizers=tuple(sde_regularizers(config).values()),
         )
@@ -118,7 +119,7 @@ def train_classifier(
         build=lambda: SDEClassifier(config, images.train_images.shape[1]),
         optimizer=lambda model: torch.optim.Adam(model.parameters(), lr=config.learning_rate),
         terms=sde_penalty_terms(config, error=ERROR_ESTIMATE, updates=config.epochs),
-        title=naming.run_title(config.regularizer, config.seed),
+        title=naming.title(config),
         evaluation_images=EVALUATION_IMAGES,
         checkpoint=checkpoint,
         report=report,

@@ -18,7 +18,6 @@ from pyndereg.experiments.data.vowels import load_japanese_vowels
 from pyndereg.experiments.latent_config import LatentODEConfig
 from pyndereg.experiments.latent_model import SeriesModel, negative_elbo, reconstruction_loss
 from pyndereg.experiments.loop import Row, run_epochs
-from pyndereg.experiments.ode_model import method_name
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.progress import progress_bar
@@ -216,7 +215,7 @@ def fit(
 
     def tell(row: Row) -> None:
         if report is not None:
-            report(LatentReport(title(config), row["test_loss"], int(row["nfe"])))
+            report(LatentReport(naming.title(config), row["test_loss"], int(row["nfe"])))
 
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     return run_epochs(math.ceil(updates / per_epoch), epoch, parts=parts, checkpoint=checkpoint, report=tell)
@@ -305,8 +304,3 @@ def summary(record: RunRecord) -> str:
         f"test loss {1e3 * metrics['test_loss']:.2f}e-3, NFE {metrics['nfe']:.0f}, training "
         f"{metrics['training_seconds']:.1f} s, prediction {1e3 * metrics['prediction_seconds']:.2f} ms"
     )
-
-
-def title(config: LatentODEConfig) -> str:
-    """The run in a few words, for a bar or a line of output."""
-    return naming.run_title(method_name(config), config.seed)

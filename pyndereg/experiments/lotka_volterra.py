@@ -6,15 +6,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pyndereg.experiments import naming, trajectory
+from pyndereg.experiments import trajectory
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.gradients import GRADIENT_OF_ENGINE, GRADIENTS
-from pyndereg.experiments.lotka_volterra_config import LotkaVolterraConfig, method_name
+from pyndereg.experiments.gradients import gradient_of
+from pyndereg.experiments.lotka_volterra_config import LotkaVolterraConfig
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.regularization import ERROR_ESTIMATES, STIFFNESS_ESTIMATES
 from pyndereg.experiments.train import PenaltyTerm
 from pyndereg.experiments.trajectory import Columns, Fit, FitReport
-from pyndereg.ivp import ForwardSensitivity
 from pyndereg.models import NeuralODE
 from pyndereg.regularizers import Exponential
 from pyndereg.results import RunRecord
@@ -30,7 +29,6 @@ START = (1.0, 1.0)
 END = 10.0
 TIMES = tuple(place / 10 for place in range(101))
 TARGET = 1.0
-ALL_GRADIENTS = {**GRADIENTS, "forward": ForwardSensitivity()}
 
 
 class LotkaVolterra(nn.Module):
@@ -60,7 +58,11 @@ def run(config: LotkaVolterraConfig, *, checkpoint: Checkpoint | None = None) ->
         ValueError, TrainingDiverged, SolveFailed: as `trajectory.fit_and_record` says.
     """
     model, record = trajectory.run_fit(
-        EXPERIMENT, config, lambda: build(config), title=title(config), data=data_columns(), checkpoint=checkpoint
+        EXPERIMENT,
+        config,
+        lambda: build(config),
+        data=data_columns(),
+        checkpoint=checkpoint,
     )
     return replace(record, metrics={**record.metrics, **parameters_of(model)})
 
@@ -76,7 +78,6 @@ def train_lotka_volterra(
         EXPERIMENT,
         config,
         lambda: build(config),
-        title=title(config),
         data=data_columns(),
         checkpoint=checkpoint,
         report=report,
@@ -95,7 +96,7 @@ def build(config: LotkaVolterraConfig) -> Fit:
         rtol=config.rtol,
         atol=config.atol,
         saveat=TIMES,
-        gradient=ALL_GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine]),
+        gradient=gradient_of(config.gradient, config.engine),
         engine=config.engine,
     )
     return Fit(
@@ -133,8 +134,3 @@ def data_columns() -> Columns:
     """What the populations are fitted to: x = 1, and y = 1, which follows, since x can only stay where y does."""
     target = (TARGET,) * len(TIMES)
     return {"t": TIMES, "data 1": target, "data 2": target}
-
-
-def title(config: LotkaVolterraConfig) -> str:
-    """The run in a few words, for a bar or a line of output."""
-    return naming.run_title(method_name(config), config.seed)

@@ -4,22 +4,11 @@ from dataclasses import dataclass
 from dataclasses import field as setting
 from typing import Literal
 
-from pyndereg.experiments.config import Engine, Precision, weight_setting
+from pyndereg.experiments.config import THROUGH_THE_STEPS, Engine, GradientName, Precision, weight_setting
 from pyndereg.experiments.settings import Config, about
 
 LotkaVolterraRegularizer = Literal["none", "error", "stiffness"]
-LotkaVolterraGradient = Literal[
-    "auto",
-    "discrete",
-    "backprop",
-    "interpolating",
-    "interpolating-checkpointing",
-    "backsolve",
-    "quadrature",
-    "gauss",
-    "forward",
-]
-THROUGH_THE_STEPS: tuple[LotkaVolterraGradient, ...] = ("auto", "discrete", "backprop")
+LotkaVolterraGradient = Literal[GradientName, "forward"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +56,3 @@ class LotkaVolterraConfig(Config):
                 f"regularizer is {self.regularizer!r}, which the gradient {self.gradient!r} cannot see, since it has "
                 f"none of the solver's steps; choose gradient {', '.join(THROUGH_THE_STEPS)}"
             )
-
-
-def method_name(config: LotkaVolterraConfig) -> str:
-    """What a run is trained with, in one word: "error", "none@forward"."""
-    return f"{config.regularizer}{'' if config.gradient == 'auto' else f'@{config.gradient}'}"

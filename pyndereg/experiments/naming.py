@@ -1,18 +1,37 @@
-"""What runs and their records are called."""
+"""What runs and their records are called, whatever the experiment."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
-def run_title(method: str, seed: int) -> str:
+def method_of(settings: Mapping[str, object]) -> str:
+    """What a run is trained with, in one word: "error", "none+steer", "local-unbiased@gauss".
+
+    Args:
+        settings: fields of its configuration, as a record has them.
+    """
+    gradient = settings.get("gradient", "auto")
+    steer = "+steer" if settings.get("steer") else ""
+    return f"{settings.get('regularizer', 'none')}{steer}{'' if gradient == 'auto' else f'@{gradient}'}"
+
+
+def method_name(config: Any) -> str:
+    """The same of a configuration."""
+    return method_of(vars(config))
+
+
+def title(config: Any) -> str:
     """A run in a few words, for a bar or a line of output."""
-    return f"{method}, seed {seed}"
+    return f"{method_name(config)}, seed {config.seed}"
 
 
-def record_name(experiment: str, method: str, seed: int) -> str:
+def record_name(experiment: str, config: Any) -> str:
     """File name of a run's record; signs of the method that file names had better not hold become dashes."""
-    return f"{experiment}-{method.replace('+', '-').replace('@', '-')}-seed{seed}.json"
+    method = method_name(config).replace("+", "-").replace("@", "-")
+    return f"{experiment}-{method}-seed{config.seed}.json"
 
 
-def default_output(experiment: str, method: str, seed: int) -> Path:
+def default_output(experiment: str, config: Any) -> Path:
     """Where the record of a run goes unless told otherwise."""
-    return Path("runs") / record_name(experiment, method, seed)
+    return Path("runs") / record_name(experiment, config)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from pyndereg.experiments.config import ODEConfig
-from pyndereg.experiments.gradients import GRADIENT_OF_ENGINE, GRADIENTS
+from pyndereg.experiments.gradients import gradient_of
 from pyndereg.experiments.regularization import solve_regularizers
 from pyndereg.models import EndTimeSampling, NeuralODE
 
@@ -37,14 +37,8 @@ def solver_options(config: ODEConfig) -> dict[str, Any]:
         "method": config.method,
         "rtol": config.rtol,
         "atol": config.atol,
-        "gradient": GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine]),
+        "gradient": gradient_of(config.gradient, config.engine),
         "engine": config.engine,
         "field": None if config.field == "auto" else config.field,
         "regularizers": tuple(solve_regularizers(config).values()),
     }
-
-
-def method_name(config: ODEConfig) -> str:
-    """What a run is trained with, in one word: "error", "none+steer", "local-unbiased@interpolating"."""
-    steer = "+steer" if config.steer else ""
-    return f"{config.regularizer}{steer}{'' if config.gradient == 'auto' else f'@{config.gradient}'}"

@@ -49,11 +49,6 @@ class SDEConfig(Config):
         return "sosri2" if self.regularizer == "stiffness" else "sosri"
 
 
-def method_name(config: SDEConfig) -> str:
-    """What a run is trained with, in one word: "error", "local-unbiased@discrete"."""
-    return f"{config.regularizer}{'' if config.gradient == 'auto' else f'@{config.gradient}'}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class SpiralSDEConfig(SDEConfig):
     """How to fit a neural SDE to the mean and variance of a stochastic spiral; one value per choice.

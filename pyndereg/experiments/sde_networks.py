@@ -2,15 +2,6 @@
 
 from torch import nn
 
-from pyndereg.experiments.gradients import GRADIENT_OF_ENGINE, GRADIENTS
-from pyndereg.experiments.sde_config import SDEConfig
-from pyndereg.ivp.options import Gradient
-
-
-def gradient_of(config: SDEConfig) -> Gradient:
-    """The configured gradient, or the one that suits the engine."""
-    return GRADIENTS.get(config.gradient, GRADIENT_OF_ENGINE[config.engine])
-
 
 def initialize(model: nn.Module) -> None:
     """Draw the weights of all linear layers as the published code's library does: Glorot's uniform law, biases zero.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pyndereg import fields
-from pyndereg.experiments import naming, trajectory
+from pyndereg.experiments import trajectory
 from pyndereg.experiments.checkpoint import Checkpoint
-from pyndereg.experiments.ode_model import method_name, neural_ode
+from pyndereg.experiments.ode_model import neural_ode
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.regularization import penalty_terms
@@ -50,7 +50,11 @@ def run(config: SpiralODEConfig, *, checkpoint: Checkpoint | None = None) -> Run
         ValueError, TrainingDiverged, SolveFailed: as `trajectory.fit_and_record` says.
     """
     _, record = trajectory.run_fit(
-        EXPERIMENT, config, lambda: build(config), title=title(config), data=data_columns(), checkpoint=checkpoint
+        EXPERIMENT,
+        config,
+        lambda: build(config),
+        data=data_columns(),
+        checkpoint=checkpoint,
     )
     return record
 
@@ -66,7 +70,6 @@ def train_spiral(
         EXPERIMENT,
         config,
         lambda: build(config),
-        title=title(config),
         data=data_columns(),
         checkpoint=checkpoint,
         report=report,
@@ -121,8 +124,3 @@ def data_columns() -> Columns:
     data = torch.full((len(PORTRAIT_TIMES), 2), math.nan, dtype=torch.float64)
     data[::REFINEMENT] = spiral(TIMES)
     return {"t": PORTRAIT_TIMES, **trajectory.columns("data", data)}
-
-
-def title(config: SpiralODEConfig) -> str:
-    """The run in a few words, for a bar or a line of output."""
-    return naming.run_title(method_name(config), config.seed)

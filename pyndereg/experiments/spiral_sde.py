@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +14,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from pyndereg import fields
 from pyndereg.experiments import naming
 from pyndereg.experiments.checkpoint import Checkpoint, Stateful
+from pyndereg.experiments.gradients import gradient_of
 from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.progress import progress_bar
 from pyndereg.experiments.regularization import sde_penalty_terms, sde_regularizers
 from pyndereg.experiments.sde_config import SpiralSDEConfig
-from pyndereg.experiments.sde_networks import gradient_of, initialize
+from pyndereg.experiments.sde_networks import initialize
 from pyndereg.experiments.spiral_data import START, TIMES, Moments, spiral_moments
 from pyndereg.experiments.train import (
     PenaltyTerm,
@@ -76,7 +76,7 @@ class SpiralModel(nn.Module):
             rtol=config.rtol,
             atol=config.atol,
             saveat=TIMES,
-            gradient=gradient_of(config),
+            gradient=gradient_of(config.gradient, config.engine),
             engine=config.engine,
             regularizers=tuple(sde_regularizers(config).values()),
         )
@@ -196,7 +196,7 @@ def fit_moments(
     terms = sde_penalty_terms(config, error=error_estimate, updates=config.iterations)
     optimizer = make_optimizer(model, config)
     schedule = CosineAnnealingLR(optimizer, config.iterations, eta_min=config.final_learning_rate)
-    start, title = start_of(config), naming.run_title(config.regularizer, config.seed)
+    start, title = start_of(config), naming.title(config)
     model.train()
 
     def iterate(iteration: int) -> Row:
@@ -285,11 +285,6 @@ def summary(record: RunRecord) -> str:
         f"loss {metrics['loss']:.4f}, NFE {metrics['nfe']:.1f}, training {metrics['training_seconds']:.1f} s, "
         f"prediction {1e3 * metrics['prediction_seconds']:.2f} ms"
     )
-
-
-def default_output(config: SpiralSDEConfig) -> Path:
-    """Where the record of a run goes unless told otherwise."""
-    return naming.default_output(EXPERIMENT, config.regularizer, config.seed)
 
 
 def _columns(**moments: Moments) -> dict[str, tuple[float, ...]]:

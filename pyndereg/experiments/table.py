@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyndereg.experiments.classification import EVALUATION_IMAGES
+from pyndereg.experiments.naming import method_of
 from pyndereg.experiments.published import STANDS_FOR, UNITS, YEARS, Published, published_of, ratio_to_none
 from pyndereg.plotting import REGULARIZERS
 from pyndereg.results import RunRecord
@@ -101,13 +102,6 @@ def group_by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     for record in records:
         groups.setdefault(method_of(record.config), []).append(record)
     return groups
-
-
-def method_of(config: Mapping[str, object]) -> str:
-    """What a run of any experiment is trained with, in one word: "error", "none+steer", "local-unbiased@gauss"."""
-    gradient = config.get("gradient", "auto")
-    steer = "+steer" if config.get("steer") else ""
-    return f"{config.get('regularizer', 'none')}{steer}{'' if gradient == 'auto' else f'@{gradient}'}"
 
 
 def mean_of(records: Sequence[RunRecord], metric: str) -> float:

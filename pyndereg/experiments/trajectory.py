@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyndereg.experiments import naming
 from pyndereg.experiments.checkpoint import Checkpoint, Stateful
 from pyndereg.experiments.loop import Row, run_epochs
 from pyndereg.experiments.placement import check_device
@@ -101,15 +102,12 @@ def run_fit(
     config: FitConfig,
     build: Callable[[], Fit],
     *,
-    title: str,
     data: Columns,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[NeuralODE, RunRecord]:
     """Fit one model under a progress bar and time its predictions; as `fit_and_record`, prediction_seconds added."""
     with progress_bar(config.iterations, unit="iteration") as report:
-        fit, record = fit_and_record(
-            experiment, config, build, title=title, data=data, checkpoint=checkpoint, report=report
-        )
+        fit, record = fit_and_record(experiment, config, build, data=data, checkpoint=checkpoint, report=report)
     with reproducible(config.seed, config.threads):
         (seconds,) = prediction_seconds([fit.model], fit.start, repeats=PREDICTION_REPEATS)
     return fit.model, replace(record, metrics={**record.metrics, "prediction_seconds": seconds})
@@ -120,7 +118,6 @@ def fit_and_record(
     config: FitConfig,
     build: Callable[[], Fit],
     *,
-    title: str,
     data: Columns,
     checkpoint: Checkpoint | None = None,
     report: Callable[[FitReport], None] | None = None,
@@ -131,7 +128,6 @@ def fit_and_record(
         experiment: its name, as the command line has it.
         config: iterations, seed, threads and device.
         build: makes the model and what it is fitted to; all that it draws comes from the seed.
-        title: the run in a few words, for the reports.
         data: what the model is fitted to, for the record, at the times "t" of the portrait.
         checkpoint: where the state is kept after every iteration, and restored from.
         report: see above.
@@ -149,7 +145,7 @@ def fit_and_record(
         fit = build()
         _, solution_before = solve_in_evaluation(fit.model, fit.start)
         before, _ = solve_in_evaluation(fit.portrait, fit.start)
-        curves = train(fit, config.iterations, title=title, checkpoint=checkpoint, report=report)
+        curves = train(fit, config.iterations, title=naming.title(config), checkpoint=checkpoint, report=report)
         states, solution = solve_in_evaluation(fit.model, fit.start)
         after, _ = solve_in_evaluation(fit.portrait, fit.start)
     record = record_run(

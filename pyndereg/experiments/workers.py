@@ -12,9 +12,9 @@ from multiprocessing.queues import Queue
 
 import numpy as np
 
+from pyndereg.experiments import naming
 from pyndereg.experiments.digits_ode import train_classifier
 from pyndereg.experiments.image_config import DigitsODEConfig
-from pyndereg.experiments.image_ode import title
 from pyndereg.experiments.progress import announce, progress_bar
 from pyndereg.experiments.train import (
     EpochReport,
@@ -80,7 +80,7 @@ def train_all(
                         keep(config, outcome)
                         announce(_final_line(config, outcome.record))
                     else:
-                        failures.append(f"{title(config)}: {outcome}")
+                        failures.append(f"{naming.title(config)}: {outcome}")
                         announce(f"failed {failures[-1]}")
         except BaseException:
             for worker in set(multiprocessing.active_children()) - set(others):
@@ -92,7 +92,7 @@ def train_all(
 def _final_line(config: DigitsODEConfig, record: RunRecord) -> str:
     metrics = record.metrics
     return (
-        f"trained {title(config)}: test accuracy {metrics['test_accuracy']:.1f} %, NFE {metrics['nfe']:.0f}, "
+        f"trained {naming.title(config)}: test accuracy {metrics['test_accuracy']:.1f} %, NFE {metrics['nfe']:.0f}, "
         f"{metrics['training_seconds']:.0f} s"
     )
 

@@ -30,8 +30,8 @@ def scaled_error(
     """Root-mean-square of the local error in units of the tolerance.
 
     Args:
-        error: local error estimate of one step. Shape (size,), units of y.
-        y0, y1: state at both ends of the step. Shape (size,), units of y.
+        error: local error estimate of one step. Any shape, units of y.
+        y0, y1: state at both ends of the step. That shape, units of y.
         rtol, atol: relative (dimensionless) and absolute (units of y, shape ()) tolerance.
         room: two tensors of the state's shape to work in, instead of fresh ones; only where no gradient is needed.
     Returns:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pyndereg.experiments import cifar10_ode, classification, image_ode
+from pyndereg.experiments import cifar10_ode, classification, naming
 from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.cifar10_config import Cifar10ODEConfig
 from pyndereg.experiments.cifar10_ode import PRESETS, ConvolutionalClassifier
@@ -244,7 +244,7 @@ def test_cifar10_is_looked_for_where_the_configuration_says(tmp_path):
 
 
 def test_the_title_names_regularizer_and_gradient():
-    assert image_ode.title(PRESETS["paper-b"]) == "local-unbiased@interpolating, seed 0"
+    assert naming.title(PRESETS["paper-b"]) == "local-unbiased@interpolating, seed 0"
 
 
 def test_the_statistics_of_a_batch_do_not_depend_on_what_lay_in_memory(monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pyndereg import results
-from pyndereg.experiments import classification, comparison, digits_ode, image_ode
+from pyndereg.experiments import classification, comparison, digits_ode, naming
 from pyndereg.experiments.comparison import Comparison, RunsFailed, compare, grid, with_method
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_data import digits_of
@@ -31,7 +31,7 @@ def few_timed_predictions(monkeypatch):
 def test_a_method_is_a_regularizer_with_random_end_times_and_a_gradient_if_they_are_named(method, changes):
     config = with_method(QUICK, method)
     assert config == replace(QUICK, **changes)
-    assert digits_ode.method_name(config) == method
+    assert naming.method_name(config) == method
 
 
 def test_what_a_method_does_not_name_is_that_of_the_other_settings():
@@ -118,8 +118,8 @@ def train_here(monkeypatch, *, fail=(), interrupted_after=None):
             if config.regularizer not in fail:
                 model, record = digits_ode.train_classifier(config)
                 keep(config, comparison.Trained(record, {name: x.numpy() for name, x in model.state_dict().items()}))
-                trained.append(image_ode.title(config))
-        return [f"{image_ode.title(config)}: it failed" for config in configs if config.regularizer in fail]
+                trained.append(naming.title(config))
+        return [f"{naming.title(config)}: it failed" for config in configs if config.regularizer in fail]
 
     monkeypatch.setattr(comparison, "train_all", train_all)
     return trained

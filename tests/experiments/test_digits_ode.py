@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from pyndereg.experiments import classification, digits_ode
-from pyndereg.experiments.digits_ode import build, record_name, train_classifier
+from pyndereg.experiments.digits_ode import EXPERIMENT, build, train_classifier
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_data import digits_of
-from pyndereg.experiments.image_ode import title
-from pyndereg.experiments.ode_model import method_name
+from pyndereg.experiments.naming import method_name, record_name, title
 from pyndereg.experiments.placement import check_device
 from pyndereg.ivp import (
     Backprop,
@@ -210,5 +209,5 @@ def test_a_run_and_its_record_are_named_after_regularizer_random_end_times_gradi
     config = replace(QUICK, regularizer="local-biased", steer=True, gradient="discrete", seed=7)
     assert method_name(config) == "local-biased+steer@discrete"
     assert title(config) == "local-biased+steer@discrete, seed 7"
-    assert record_name(config) == "digits-ode-local-biased-steer-discrete-seed7.json"
-    assert (title(QUICK), record_name(QUICK)) == ("none, seed 0", "digits-ode-none-seed0.json")
+    assert record_name(EXPERIMENT, config) == "digits-ode-local-biased-steer-discrete-seed7.json"
+    assert (title(QUICK), record_name(EXPERIMENT, QUICK)) == ("none, seed 0", "digits-ode-none-seed0.json")

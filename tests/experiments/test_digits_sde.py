@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyndereg.experiments import classification, digits_sde, image_sde
+from pyndereg.experiments import classification, digits_sde, image_sde, naming
 from pyndereg.experiments.image_sde import SDEClassifier
 from pyndereg.experiments.sde_config import DigitsSDEConfig
 
@@ -43,7 +43,7 @@ def test_a_record_holds_the_run_under_each_regularizer(regularizer):
     assert set(record.metrics) == {"train_accuracy", "test_accuracy", "nfe", "training_seconds", "prediction_seconds"}
     assert (record.curves["penalty"][0] > 0.0) == (regularizer != "none")
     assert sum(record.steps_after.dt) == pytest.approx(1.0, abs=1e-12)
-    assert digits_sde.default_output(config).as_posix() == f"runs/digits-sde-{regularizer}-seed0.json"
+    assert naming.default_output("digits-sde", config).as_posix() == f"runs/digits-sde-{regularizer}-seed0.json"
 
 
 def test_a_model_learns_to_read_digits_and_its_errors_can_be_kept_small():

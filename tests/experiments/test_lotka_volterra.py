@@ -15,7 +15,8 @@ from pyndereg.experiments.lotka_volterra import (
     penalty_terms,
     train_lotka_volterra,
 )
-from pyndereg.experiments.lotka_volterra_config import LotkaVolterraConfig, method_name
+from pyndereg.experiments.lotka_volterra_config import LotkaVolterraConfig
+from pyndereg.experiments.naming import method_name
 from pyndereg.experiments.settings import json_values
 from pyndereg.ivp import ForwardSensitivity, GaussAdjoint
 

@@ -1,6 +1,6 @@
 """The question and the answer, without numerics: problems, options, solutions, and how a solve can end."""
 
-from pyndereg.ivp.errors import AdjointFailed, SolveFailed
+from pyndereg.ivp.errors import AdjointFailed, GradientRefused, SolveFailed, SolveWarning
 from pyndereg.ivp.options import (
     Backprop,
     BacksolveAdjoint,
@@ -31,6 +31,7 @@ __all__ = [
     "ForwardSensitivity",
     "GaussAdjoint",
     "Gradient",
+    "GradientRefused",
     "InterpolatingAdjoint",
     "ODEProblem",
     "Problem",
@@ -40,6 +41,7 @@ __all__ = [
     "Solution",
     "SolveFailed",
     "SolveOptions",
+    "SolveWarning",
     "State",
     "StateLayout",
     "Statistics",

@@ -38,3 +38,11 @@ class AdjointFailed(RuntimeError):
             f"the backward solve of {adjoint} stopped at t={t:g}: {status.value}; gradient=DiscreteAdjoint() needs no "
             "backward solve"
         )
+
+
+class GradientRefused(RuntimeError):
+    """The gradient of the very computation that was run could not be had; that of another one is never handed back."""
+
+
+class SolveWarning(UserWarning):
+    """A solve goes on, but probably not as it was meant."""

@@ -26,11 +26,16 @@ class Pullback:
     Args:
         field: f on states in the solver's shape.
         shape: the solver's shape of a state.
-        params: tensors inside f that receive gradients.
+        targets: tensors inside f that receive gradients.
+
+    Attributes:
+        used: for each of them, whether f ever depended on it.
     """
 
-    def __init__(self, field: FieldFunction, shape: torch.Size, params: Sequence[Tensor]) -> None:
-        self._field, self._shape, self.params = field, shape, tuple(params)
+    def __init__(self, field: FieldFunction, shape: torch.Size, targets: Sequence[Tensor]) -> None:
+        self._field, self._shape, self.targets = field, shape, tuple(targets)
+        self.used = [False] * len(self.targets)
+        self._zeros = [torch.zeros_like(x) for x in self.targets]
 
     def __call__(
         self, t: Tensor, y: Tensor, adjoint: Tensor, *, params: bool
@@ -45,14 +50,19 @@ class Pullback:
             f(t, y) and (df/dy)^T a, shape (size,) each, and (df/dθ)^T a for each parameter, or None.
         """
         stage = evaluate(self._field, t, y.view(self._shape), with_graph=True)
-        inputs = (stage.y, *self.params) if params else (stage.y,)
+        inputs = (stage.y, *self.targets) if params else (stage.y,)
         slope = stage.slope.detach().reshape(-1)
         if not stage.slope.requires_grad:
-            return slope, torch.zeros_like(y), [torch.zeros_like(x) for x in self.params] if params else None
-        found = torch.autograd.grad(
-            stage.slope, inputs, adjoint.view(stage.slope.shape), allow_unused=True, materialize_grads=True
-        )
-        return slope, found[0].reshape(-1), list(found[1:]) if params else None
+            return slope, torch.zeros_like(y), list(self._zeros) if params else None
+        found = torch.autograd.grad(stage.slope, inputs, adjoint.view(stage.slope.shape), allow_unused=True)
+        pulled = torch.zeros_like(y) if found[0] is None else found[0].reshape(-1)
+        return slope, pulled, [self._part(k, part) for k, part in enumerate(found[1:])] if params else None
+
+    def _part(self, k: int, part: Tensor | None) -> Tensor:
+        if part is None:
+            return self._zeros[k]
+        self.used[k] = True
+        return part.to_dense() if part.layout != torch.strided else part
 
     def slope(self, t: float, y: Tensor) -> Tensor:
         """f alone. Shape (size,)."""

@@ -7,11 +7,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.errors import GradientRefused
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured, Target, refuse_hooks
 from pyndereg.solver.integration import Keep, SavedInStep, Trajectory
 from pyndereg.solver.reverse import ReverseSweep, StepCotangents
-from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
+from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, Step
 from pyndereg.solver.states import StepStates
 from pyndereg.solver.tableau import Tableau
+
+
+@dataclass(frozen=True)
+class StepsAgain:
+    """What the backward pass of a solve through its steps needs; it holds nothing of the user's.
+
+    Attributes:
+        tableau: the method's.
+        method: makes a method on a field, with its stages' graphs or without.
+        keep: what the forward solve keeps.
+        captured: f as it was at the solve.
+        targets: what the stages' graphs are differentiated with respect to.
+        hooked: tensors that a hook must not have been added to, since the stages' own graphs reach them.
+    """
+
+    tableau: Tableau
+    method: Callable[[FieldFunction, bool], ExplicitRungeKutta]
+    keep: Keep
+    captured: Captured
+    targets: tuple[Target, ...]
+    hooked: tuple[Tensor, ...]
+
+    @property
+    def field(self) -> FieldFunction:
+        """f, where steps are taken again."""
+        return self.captured.fields[0]
 
 
 @dataclass
@@ -19,19 +48,13 @@ class Solve:
     """A solve that is ready to run.
 
     Attributes:
-        tableau: the method's.
         run: the forward solve, from the flat initial state.
-        method: makes a method for the backward pass; its argument says whether stages keep their graphs.
-        keep: what the forward solve keeps.
-        params: tensors inside f that receive gradients: the very objects that f uses.
+        again: what its backward pass needs.
         trajectory: what the forward solve left behind, once it ran.
     """
 
-    tableau: Tableau
     run: Callable[[Tensor], Trajectory]
-    method: Callable[[bool], ExplicitRungeKutta]
-    keep: Keep
-    params: tuple[Tensor, ...]
+    again: StepsAgain
     trajectory: Trajectory | None = None
 
 
@@ -48,7 +71,7 @@ class DifferentiableSolve(torch.autograd.Function):
         """Run the solve, and keep what its gradient needs."""
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
-        ctx.solve = Solve(solve.tableau, solve.run, solve.method, solve.keep, solve.params)
+        ctx.again, ctx.y0_version = solve.again, version_of(y0)
         ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
@@ -58,9 +81,9 @@ class DifferentiableSolve(torch.autograd.Function):
         kept = list(trajectory.states.values())
         for step in trajectory.steps:
             kept.extend(tensor for stage in step.stages for tensor in stage)
-        # Through save_for_backward, so that a change in place is noticed, and graphs go as soon as they are used up.
-        ctx.save_for_backward(y0, trajectory.y1, *params, *kept)
-        tableau = solve.tableau
+        # A copy of what is handed out, which may be changed in place; the rest so that graphs go once they are used up.
+        ctx.save_for_backward(y0, trajectory.y1.clone(), *kept)
+        tableau = solve.again.tableau
         estimates = ((trajectory.scaled_error, tableau.b_error), (trajectory.stiffness, tableau.stiffness_stages))
         ctx.mark_non_differentiable(*(estimate for estimate, source in estimates if source is None))
         return trajectory.outputs()
@@ -69,34 +92,63 @@ class DifferentiableSolve(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
         refuse_second_derivatives()
-        y0, y1, *rest = ctx.saved_tensors
-        solve: Solve = ctx.solve
-        params, kept = solve.params, rest[len(solve.params) :]
-        method = solve.method(True)
-        if solve.keep is Keep.STAGES:
-            source: KeptSteps | ReplayedSteps = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, kept)
-        else:
-            states = dict(zip(ctx.kept_states, kept, strict=True))
-            source = ReplayedSteps(method, solve.method(False), ctx.t, ctx.dt, states)
-        sweep = ReverseSweep(method, params, retain_graph=solve.keep is Keep.STAGES)
-        arriving = _per_step(cotangents, ctx.saves, ctx.samples)
-        y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
-        for i in reversed(range(len(ctx.t))):
-            step = source.step(i, arriving[i])
-            y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == len(ctx.t) - 1)
-            if i == 0:
-                pulled = sweep.stage(step.stages[0], method.coefficients.c[0], slope)
-                y = y if pulled is None else y + pulled
-        saved = cotangents[1]
-        if ctx.saves_start and saved is not None:
-            y = y + saved[0]
-        times = [
-            gradient.to(like).reshape(like.shape) if needed else None
-            for gradient, like, needed in zip(
-                (sweep.t0, sweep.t1), ctx.like_times, ctx.needs_input_grad[2:4], strict=True
-            )
-        ]
-        return None, y if ctx.needs_input_grad[1] else None, *times, *sweep.gradients
+        check_unchanged(ctx.y0_version)
+        again: StepsAgain = ctx.again
+        if again.keep is Keep.STAGES:
+            for leaf in again.hooked:
+                refuse_hooks(leaf)
+            return again.captured.surroundings.put_back(lambda: _sweep(ctx, again, cotangents))
+        return again.captured.replay(lambda: _sweep(ctx, again, cotangents))
+
+
+def _sweep(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    y0, y1, *kept = ctx.saved_tensors
+    method = again.method(again.field, True)
+    agreement = Agreement(y0.dtype, again.captured.coarsest)
+    if again.keep is Keep.STAGES:
+        source: KeptSteps | ReplayedSteps = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, kept)
+    else:
+        states = dict(zip(ctx.kept_states, kept, strict=True))
+        plain = again.method(again.field, False)
+        source = ReplayedSteps(method, plain, ctx.t, ctx.dt, states, y1, agreement)
+    sweep = ReverseSweep(method, again.targets, retain_graph=again.keep is Keep.STAGES)
+    arriving = _per_step(cotangents, ctx.saves, ctx.samples)
+    y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
+    for i in reversed(range(len(ctx.t))):
+        step = source.step(i, arriving[i])
+        y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == len(ctx.t) - 1)
+        if i == 0:
+            pulled = sweep.stage(step.stages[0], method.coefficients.c[0], slope)
+            y = y if pulled is None else y + pulled
+    agreement.check()
+    saved = cotangents[1]
+    if ctx.saves_start and saved is not None:
+        y = y + saved[0]
+    times = [
+        gradient.to(like).reshape(like.shape) if needed else None
+        for gradient, like, needed in zip((sweep.t0, sweep.t1), ctx.like_times, ctx.needs_input_grad[2:4], strict=True)
+    ]
+    return None, y if ctx.needs_input_grad[1] else None, *times, *again.captured.gradients(sweep.gradients)
+
+
+def version_of(y0: Tensor) -> tuple[Tensor, int]:
+    """The initial state, without its graph, and how often it was changed in place so far."""
+    y0 = y0.detach()
+    return y0, y0._version
+
+
+def check_unchanged(version: tuple[Tensor, int]) -> None:
+    """Called in a backward pass.
+
+    Raises:
+        GradientRefused: the initial state was changed in place since the solve.
+    """
+    y0, before = version
+    if y0._version != before:
+        raise GradientRefused(
+            "y0 was changed in place between the solve and its backward pass, and belongs to what is differentiated; "
+            "call backward before the change, or solve from a copy, y0.clone()"
+        )
 
 
 def refuse_second_derivatives() -> None:
@@ -201,6 +253,8 @@ class ReplayedSteps:
         method_without_graph: recomputes states between checkpoints.
         t, dt: of the accepted steps, in the problem's time units.
         states: state at the start of step i; the first is there, further ones may be missing.
+        y1: state at the end of the last one.
+        agreement: compares their ends.
     """
 
     def __init__(
@@ -210,14 +264,19 @@ class ReplayedSteps:
         t: Sequence[float],
         dt: Sequence[float],
         states: dict[int, Tensor],
+        y1: Tensor,
+        agreement: Agreement,
     ) -> None:
         self._method, self._t, self._dt = method, t, dt
         self._states = StepStates(method_without_graph, t, dt, states)
         self._next_start: Stage | None = None
+        self._end, self._agreement = y1, agreement
 
     def step(self, i: int, outside: StepCotangents) -> Step:
         """Step i with graphs; its end is the start of step i + 1, which was asked for before it."""
         step = self._method.replay(self._t[i], self._dt[i], self._states.take(i), self._next_start)
+        self._method.compare(step, self._end, self._agreement)
+        self._end = step.y0
         if outside.needs_extension:
             self._method.extend(step)
         elif outside.needs_slopes and self._method.tableau.first_same_as_last:

@@ -16,8 +16,15 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.errors import AdjointFailed
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
-from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
+from pyndereg.solver.adjoints import (
+    check_unchanged,
+    refuse_gradient_of_steps,
+    refuse_second_derivatives,
+    version_of,
+)
 from pyndereg.solver.control import Controller
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.integration import Keep, Trajectory
 from pyndereg.solver.march import March
 from pyndereg.solver.norms import rms
@@ -33,8 +40,8 @@ class AdjointSolve:
     Attributes:
         gradient: which adjoint.
         run: the forward solve, from the flat initial state.
-        field, shape: f, on states in the solver's shape.
-        replay: makes a method that takes forward steps again, without graphs.
+        captured, shape: f as it was at the solve, on states in the solver's shape.
+        stepper: makes a method that takes forward steps again.
         backward: makes a method for the backward solve, from its right-hand side and the size of its state.
         controller: step-size control of the backward solve.
         dt: length of its first step; None for an automatic one.
@@ -42,15 +49,15 @@ class AdjointSolve:
         max_steps: limit on its attempted steps between two jumps.
         t0: start of the interval, in the problem's time units.
         every_step, dense: what was asked to be saved: the ends of all steps, the slopes.
-        params: tensors inside f that receive gradients: the very objects that f uses.
+        start_slope: f at t0 and y0. Shape (size,).
         trajectory: what the forward solve left behind, once it ran.
     """
 
     gradient: ContinuousAdjoint
     run: Callable[[Tensor], Trajectory]
-    field: FieldFunction
+    captured: Captured
     shape: torch.Size
-    replay: Callable[[], ExplicitRungeKutta]
+    stepper: Callable[[FieldFunction], ExplicitRungeKutta]
     backward: Callable[[FieldFunction, int], ExplicitRungeKutta]
     controller: Controller
     dt: float | None
@@ -60,8 +67,17 @@ class AdjointSolve:
     t0: float
     every_step: bool
     dense: bool
-    params: tuple[Tensor, ...]
+    start_slope: Tensor
     trajectory: Trajectory | None = None
+
+    @property
+    def field(self) -> FieldFunction:
+        """f as it was at the solve."""
+        return self.captured.fields[0]
+
+    def replay(self) -> ExplicitRungeKutta:
+        """A method that takes forward steps again, without graphs."""
+        return self.stepper(self.field)
 
     @property
     def keeps_saved(self) -> bool:
@@ -109,21 +125,20 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         """Run the solve, and keep what its gradient needs."""
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
-        ctx.solve = replace(solve, run=_already_run, trajectory=None)
+        ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.march, ctx.times, ctx.saves_start = trajectory.march, trajectory.times, trajectory.saves_start
         ctx.samples = [(sampled.t, sampled.theta == 0.0) for sampled in trajectory.samples if sampled is not None]
         ctx.like_times = [time.detach() for time in (t0, t1)]
         ctx.kept_steps = list(trajectory.states)
         *outputs, nodes, slopes, sampled = trajectory.outputs()
         keep_slopes = isinstance(solve.gradient, QuadratureAdjoint)
-        # Through save_for_backward, so that a change in place is noticed.
+        # Copies of what is handed out, which may be changed in place.
         ctx.save_for_backward(
             y0,
-            trajectory.y1,
-            trajectory.saved if solve.keeps_saved else None,
-            sampled,
+            trajectory.y1.clone(),
+            trajectory.saved.clone() if solve.keeps_saved else None,
+            sampled.clone(),
             *((nodes, slopes) if keep_slopes else (None, None)),
-            *params,
             *trajectory.states.values(),
         )
         if not solve.dense:
@@ -135,46 +150,58 @@ class ContinuousAdjointSolve(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve the adjoint equation backwards."""
         refuse_second_derivatives()
-        y1_cotangent, saved, scaled_error, stiffness, _, _, sampled = cotangents
         solve: AdjointSolve = ctx.solve
-        refuse_gradient_of_steps(type(solve.gradient).__name__, scaled_error, stiffness)
-        y0, y1, kept_saved, kept_sampled, nodes, slopes, *rest = ctx.saved_tensors
-        _, wants_y0, wants_t0, wants_t1, *wants_params = ctx.needs_input_grad
-        start, jumps, end = _in_order(
-            [*_saved_jumps(ctx, saved, kept_saved), *_sampled_jumps(ctx, sampled, kept_sampled)],
-            solve.t0,
-            ctx.march.t_reached,
-        )
-        adjoint = _with_cotangents(torch.zeros_like(y0), [Jump(ctx.march.t_reached, y1_cotangent), *end])
-        pullback = Pullback(solve.field, solve.shape, solve.params)
-        t0, t1 = adjoint.new_zeros(()), adjoint.new_zeros(())
-        if wants_t1 and ctx.march.status.succeeded:
-            t1 = adjoint @ pullback.slope(ctx.march.t_reached, y1)
-        gradients = [torch.zeros_like(param) for param in solve.params]
-        if ctx.march.dt:
-            states = dict(zip(ctx.kept_steps, rest[len(solve.params) :], strict=True))
-            path = _path(solve, ctx.march, states, nodes, slopes)
-            # The adjoint equation is linear: in units of what arrives, the default tolerances fit a loss of any size.
-            unit = 1.0 if solve.gradient.atol is not None else _largest(adjoint, jumps)
-            backwards = _Backwards(solve, pullback, path, ctx.march, with_params=any(wants_params))
-            adjoint, gradients = backwards.run(y1, adjoint / unit, [jump.in_units_of(unit) for jump in jumps])
-            adjoint = adjoint * unit
-            gradients = [gradient * unit for gradient in gradients]
-        if wants_t0:
-            t0 = -(adjoint @ pullback.slope(solve.t0, y0))
-            for jump in jumps:
-                if jump.follows_start and jump.cotangent is not None and jump.state is not None:
-                    t0 = t0 + jump.cotangent @ pullback.slope(jump.t, jump.state)
-        adjoint = _with_cotangents(adjoint, start)
-        return (
-            None,
-            adjoint if wants_y0 else None,
-            *(
-                gradient.to(like).reshape(like.shape) if wanted else None
-                for gradient, like, wanted in zip((t0, t1), ctx.like_times, (wants_t0, wants_t1), strict=True)
-            ),
-            *(gradient if wanted else None for gradient, wanted in zip(gradients, wants_params, strict=True)),
-        )
+        refuse_gradient_of_steps(type(solve.gradient).__name__, *cotangents[2:4])
+        check_unchanged(ctx.y0_version)
+        return solve.captured.replay(lambda: _backward(ctx, solve, cotangents))
+
+
+def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    y1_cotangent, saved, _, _, _, _, sampled = cotangents
+    y0, y1, kept_saved, kept_sampled, nodes, slopes, *kept_states = ctx.saved_tensors
+    _, wants_y0, wants_t0, wants_t1, *wants_params = ctx.needs_input_grad
+    agreement = Agreement(y0.dtype, solve.captured.coarsest)
+    start, jumps, end = _in_order(
+        [*_saved_jumps(ctx, saved, kept_saved), *_sampled_jumps(ctx, sampled, kept_sampled)],
+        solve.t0,
+        ctx.march.t_reached,
+    )
+    adjoint = _with_cotangents(torch.zeros_like(y0), [Jump(ctx.march.t_reached, y1_cotangent), *end])
+    pullback = Pullback(solve.field, solve.shape, solve.captured.targets)
+    agreement.compare(solve.t0, pullback.slope(solve.t0, y0), solve.start_slope, solve.start_slope)
+    t0, t1 = adjoint.new_zeros(()), adjoint.new_zeros(())
+    if wants_t1 and ctx.march.status.succeeded:
+        t1 = adjoint @ pullback.slope(ctx.march.t_reached, y1)
+    gradients: list[Tensor | None] = [None] * len(pullback.targets)
+    if ctx.march.dt:
+        states = dict(zip(ctx.kept_steps, kept_states, strict=True))
+        path = _path(solve, ctx.march, states, y1, nodes, slopes, agreement)
+        # The adjoint equation is linear: in units of what arrives, the default tolerances fit a loss of any size.
+        unit = 1.0 if solve.gradient.atol is not None else _largest(adjoint, jumps)
+        backwards = _Backwards(solve, pullback, path, ctx.march, with_params=any(wants_params))
+        adjoint, found = backwards.run(y1, adjoint / unit, [jump.in_units_of(unit) for jump in jumps])
+        adjoint = adjoint * unit
+        # Where f depends on none of a tensor's elements anywhere, there is no gradient, rather than zero.
+        gradients = [x * unit if used else None for x, used in zip(found, pullback.used, strict=True)]
+    if wants_t0:
+        t0 = -(adjoint @ pullback.slope(solve.t0, y0))
+        for jump in jumps:
+            if jump.follows_start and jump.cotangent is not None and jump.state is not None:
+                t0 = t0 + jump.cotangent @ pullback.slope(jump.t, jump.state)
+    agreement.check()
+    adjoint = _with_cotangents(adjoint, start)
+    return (
+        None,
+        adjoint if wants_y0 else None,
+        *(
+            gradient.to(like).reshape(like.shape) if wanted else None
+            for gradient, like, wanted in zip((t0, t1), ctx.like_times, (wants_t0, wants_t1), strict=True)
+        ),
+        *(
+            gradient if wanted else None
+            for gradient, wanted in zip(solve.captured.gradients(gradients), wants_params, strict=True)
+        ),
+    )
 
 
 class _Backwards:
@@ -233,7 +260,8 @@ class _Backwards:
                 backward.put(self._after(jump, backward.state))
         if self._rule is not None:
             self._rule.finish([t_end, *(jump.t for jump in jumps), solve.t0])
-        found = [torch.zeros_like(x) for x in solve.params] if self._rule is None else self._rule.gradients
+        targets = self._pullback.targets
+        found = [torch.zeros_like(x) for x in targets] if self._rule is None else self._rule.gradients
         return (backward.state if self._path is not None else backward.state.chunk(2)[1]), found
 
     def _after(self, jump: Jump, state: Tensor) -> Tensor:
@@ -248,7 +276,7 @@ class _Backwards:
     def _rule_for(self, along: bool) -> ParameterRule:
         solve, gradient = self._solve, self._solve.gradient
         if along:
-            return AlongTheWay(self._field, self._method, solve.params, solve.atol)
+            return AlongTheWay(self._field, self._method, self._pullback.targets, solve.atol)
         assert self._path is not None
         if isinstance(gradient, GaussAdjoint):
             return AtGaussPoints(self._path, self._pullback, self._method)
@@ -278,13 +306,19 @@ def _already_run(y0: Tensor) -> Trajectory:
 
 
 def _path(
-    solve: AdjointSolve, march: March[Step], states: dict[int, Tensor], nodes: Tensor | None, slopes: Tensor | None
+    solve: AdjointSolve,
+    march: March[Step],
+    states: dict[int, Tensor],
+    y1: Tensor,
+    nodes: Tensor | None,
+    slopes: Tensor | None,
+    agreement: Agreement,
 ) -> Path | None:
     """The forward solution; None where it is solved backwards, too."""
     if isinstance(solve.gradient, BacksolveAdjoint):
         return None
     if nodes is None or slopes is None:
-        return ReplayedPath(solve.replay(), solve.replay(), march.t, march.dt, states)
+        return ReplayedPath(solve.replay(), solve.replay(), march.t, march.dt, states, y1, agreement)
     pieces = Pieces(solve.replay().coefficients.weights, 1.0 if march.dt[0] > 0 else -1.0)
     for t, dt, y, k in zip(march.t, march.dt, nodes, slopes, strict=True):
         pieces.append(t, dt, y, k)
@@ -294,16 +328,22 @@ def _path(
 def _saved_jumps(ctx: Any, cotangents: Tensor | None, states: Tensor | None) -> list[Jump]:
     if cotangents is None and states is None:
         return []
-    rows = range(len(ctx.times))
+    used = set(ctx.times) if cotangents is None else _rows_that_arrive(cotangents)
     return [
         Jump(
-            ctx.times[i],
-            None if cotangents is None else cotangents[i],
+            time,
+            cotangents[i] if cotangents is not None and i in used else None,
             None if states is None else states[i],
             follows_start=ctx.solve.every_step,
         )
-        for i in rows
+        for i, time in enumerate(ctx.times)
+        if i in used or states is not None
     ]
+
+
+def _rows_that_arrive(cotangents: Tensor) -> set[int]:
+    """Rows (times, size) that are not zero: the loss uses no other saved state, and nothing jumps there."""
+    return set(cotangents.ne(0).any(1).nonzero().view(-1).tolist())
 
 
 def _sampled_jumps(ctx: Any, cotangents: Tensor | None, states: Tensor) -> list[Jump]:

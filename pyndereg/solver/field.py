@@ -1,12 +1,27 @@
 """The right-hand side as a solver sees it: checked, counted, in the solver's layout."""
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from pyndereg.ivp import ODEProblem, SDEProblem, State
+
+FieldT = TypeVar("FieldT", bound="Field")
+HALVES = (torch.bfloat16, torch.float16)
+
+
+class CheckGraph(Protocol):
+    """Looks at the graph of an evaluation; see `gradients.guard.Guard.check`."""
+
+    def __call__(
+        self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int, /
+    ) -> None:
+        """Look at one evaluation."""
+        ...
 
 
 class Field:
@@ -24,6 +39,44 @@ class Field:
         self._layout = problem.layout
         self._shape = self._layout.solver_shape
         self.evaluations = 0
+        self._around: Callable[[], AbstractContextManager[object]] | None = None
+        self._check_graph: CheckGraph | None = None
+        self._casts = False
+        # At first f is handed copies, which tell whether it writes into its argument; it gets them on if it does.
+        self._hands_copies, self._is_first = True, True
+        self._ready: tuple[float, int, Tensor] | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """f itself."""
+        return self._f
+
+    def on(
+        self: FieldT,
+        function: Callable[..., Any],
+        around: Callable[[], AbstractContextManager[object]] | None,
+        check_graph: CheckGraph | None,
+        *,
+        casts: bool,
+    ) -> FieldT:
+        """The same for another function, with a count of its own.
+
+        Args:
+            function: called like f.
+            around: makes the context that each call is made in; None for none.
+            check_graph: looks at every evaluation with a graph.
+            casts: whether a slope of half precision is cast to the state's dtype, as under autocast.
+        """
+        other = copy.copy(self)
+        other._f, other._around, other._check_graph, other._casts = function, around, check_graph, casts
+        other.evaluations, other._ready = 0, None
+        return other
+
+    def again(self: FieldT) -> FieldT:
+        """The same with a count of its own."""
+        other = copy.copy(self)
+        other.evaluations = 0
+        return other
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         """The slope at one point.
@@ -34,24 +87,71 @@ class Field:
         Returns:
             Shape of y, units of y per time.
         Raises:
-            TypeError, ValueError: f returned something that is not a slope of this state.
+            TypeError, ValueError: f returned something that is not a slope of this state, or wrote into the state.
+            GradientRefused: it depends on a tensor that would not receive its gradient.
         """
+        if self._ready is not None:
+            time, where, ready = self._ready
+            self._ready = None
+            if where == y.data_ptr() and time == t.item():
+                return ready if torch.is_grad_enabled() else ready.detach()
+        if self._check_graph is None or not torch.is_grad_enabled():
+            return self._evaluate(t, y)
+        first = torch.autograd._get_sequence_nr()
+        slope = self._evaluate(t, y)
+        if slope.requires_grad:
+            self._check_graph(lambda: self._evaluate(t, y), slope, (y, t), first)
+        return slope
+
+    def make_ready(self, t: Tensor, y: Tensor, slope: Tensor) -> None:
+        """The next evaluation, if it is at this point, is known: the first one of a solve."""
+        self._ready = (t.item(), y.data_ptr(), slope)
+
+    def _evaluate(self, t: Tensor, y: Tensor) -> Tensor:
         self.evaluations += 1
+        if self._hands_copies:
+            slope = self._on_copies(t, y)
+        else:
+            version = y._version
+            slope = self._call(t, self._layout.unflatten(y) if self._layout.is_tuple else y)
+            if y._version != version:
+                raise ValueError(
+                    f"{self.name} wrote into the state that it was given, which it did not at its first evaluation; "
+                    "let it work on a copy, y.clone()"
+                )
         if self._layout.is_tuple:
-            slope = self._f(t, self._layout.unflatten(y))
             return self._layout.flatten(self._checked_tuple(slope))
-        slope = self._f(t, y)
+        if self._casts and isinstance(slope, Tensor) and slope.dtype in HALVES:
+            slope = slope.to(y.dtype)
         if not isinstance(slope, Tensor) or slope.shape != self._shape or slope.dtype != y.dtype:
             self._refuse(slope, self._shape)
         if slope.device != y.device:
             self._refuse(slope, self._shape)
         return slope
 
+    def _on_copies(self, t: Tensor, y: Tensor) -> Any:
+        """f on a copy of the state; afterwards known to need one if it wrote into it."""
+        parts = tuple(part.clone() for part in self._layout.unflatten(y)) if self._layout.is_tuple else (y.clone(),)
+        asked = y.requires_grad and torch.is_grad_enabled()
+        slope = self._call(t, parts if self._layout.is_tuple else parts[0])
+        if self._is_first:
+            self._is_first = False
+            self._hands_copies = any(part._version > 0 or part.requires_grad != asked for part in parts)
+        return slope
+
+    def _call(self, t: Tensor, y: State) -> Any:
+        if self._around is None:
+            return self._f(t, y)
+        with self._around():
+            return self._f(t, y)
+
     def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):
             found = f"a tuple of {len(slope)}" if isinstance(slope, tuple) else f"a {type(slope).__name__}"
             expected = f"a tuple of {len(self._layout.shapes)} tensors, as in y0"
             raise TypeError(f"{self.name} returned {found}; return {expected}")
+        if self._casts:
+            slope = tuple(x.to(self._layout.dtype) if isinstance(x, Tensor) and x.dtype in HALVES else x for x in slope)
         for part, shape in zip(slope, self._layout.shapes, strict=True):
             wrong = not isinstance(part, Tensor) or part.shape != shape or part.dtype != self._layout.dtype
             if wrong or part.device != self._layout.device:

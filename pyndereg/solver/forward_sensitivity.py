@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
+from pyndereg.solver.adjoints import (
+    check_unchanged,
+    refuse_gradient_of_steps,
+    refuse_second_derivatives,
+    version_of,
+)
+from pyndereg.solver.gradients.captured import Captured, Target
 from pyndereg.solver.integration import Trajectory
 from pyndereg.solver.runge_kutta import FieldFunction, Stage, evaluate
 
@@ -27,18 +33,32 @@ class SensitivityField:
 
     Args:
         field, shape: f, on states in the solver's shape.
-        params: tensors inside f that receive gradients.
+        targets: what f's graphs are differentiated with respect to.
+        params: tensors of their shapes. A complex one has a tangent for each real and for each imaginary part.
         of_state, of_time: whether there are tangents for the initial state and for t0, besides the parameters'.
+
+    Attributes:
+        used: for each parameter, whether f ever depended on it.
     """
 
     def __init__(
-        self, field: FieldFunction, shape: torch.Size, params: Sequence[Tensor], *, of_state: bool, of_time: bool
+        self,
+        field: FieldFunction,
+        shape: torch.Size,
+        targets: Sequence[Target],
+        params: Sequence[Tensor],
+        *,
+        of_state: bool,
+        of_time: bool,
     ) -> None:
-        self._field, self._shape, self._params = field, shape, tuple(params)
+        self._field, self._shape, self._targets, self._params = field, shape, tuple(targets), tuple(params)
         self.of_state, self.of_time = of_state, of_time
-        self.sizes = (shape.numel() if of_state else 0, *(x.numel() for x in params), 1 if of_time else 0)
+        numbers = [x.numel() * (2 if x.is_complex() else 1) for x in params]
+        self.sizes = (shape.numel() if of_state else 0, *numbers, 1 if of_time else 0)
         self.tangents = sum(self.sizes)
-        self._directions = [self._unit(k) for k in range(len(self._params))]
+        if self.tangents <= MOST_TANGENTS:
+            self._directions = [self._unit(k) for k in range(len(self._params))]
+        self.used = [False] * len(self._params)
 
     def start(self, stage: Stage) -> tuple[Tensor, Tensor]:
         """State and slope, with their tangents, at the start.
@@ -70,9 +90,9 @@ class SensitivityField:
             return torch.zeros_like(tangents)
         with torch.enable_grad():
             cotangent = torch.zeros_like(stage.slope, requires_grad=True)
-            pulled = torch.autograd.grad(
-                stage.slope, (stage.y, *self._params), cotangent, create_graph=True, allow_unused=True
-            )
+            inputs: list[Any] = [stage.y, *self._targets]
+            pulled = torch.autograd.grad(stage.slope, inputs, cotangent, create_graph=True, allow_unused=True)
+        self.used = [was or x is not None for was, x in zip(self.used, pulled[1:], strict=True)]
         directions = [tangents.view(-1, *self._shape), *self._directions]
         used = [(x, v) for x, v in zip(pulled, directions, strict=True) if x is not None and x.requires_grad]
         if not used:
@@ -83,10 +103,12 @@ class SensitivityField:
 
     def _unit(self, k: int) -> Tensor:
         """Parameter k along every direction. Shape (tangents, *parameter)."""
-        param = self._params[k].detach()
-        unit = param.new_zeros(self.tangents, param.numel())
-        first = sum(self.sizes[: k + 1])
-        unit[first : first + param.numel()] = torch.eye(param.numel(), dtype=param.dtype, device=param.device)
+        param, first = self._params[k].detach(), sum(self.sizes[: k + 1])
+        unit, size = param.new_zeros(self.tangents, param.numel()), param.numel()
+        identity = torch.eye(size, dtype=param.dtype, device=param.device)
+        unit[first : first + size] = identity
+        if param.is_complex():
+            unit[first + size : first + 2 * size] = 1j * identity
         return unit.view(self.tangents, *param.shape)
 
 
@@ -99,7 +121,8 @@ class TangentSolve:
         field, shape: f, on states in the solver's shape.
         t0: start of the interval, in the problem's time units.
         every_step: whether saved states belong to ends of steps, which move with t0.
-        params: tensors inside f that receive gradients: the very objects that f uses.
+        targets, params: what f's graphs are differentiated with respect to, and tensors of their shapes.
+        captured: f as it was at the solve.
         trajectory: what the solve left behind, tangents included, once it ran.
     """
 
@@ -108,7 +131,9 @@ class TangentSolve:
     shape: torch.Size
     t0: float
     every_step: bool
+    targets: tuple[Target, ...]
     params: tuple[Tensor, ...]
+    captured: Captured
     trajectory: Trajectory | None = None
 
 
@@ -127,7 +152,9 @@ class ForwardModeSolve(torch.autograd.Function):
             ValueError: a gradient is asked for with respect to too many numbers.
         """
         _, of_state, of_time, *_ = ctx.needs_input_grad
-        field = SensitivityField(solve.field, solve.shape, solve.params, of_state=of_state, of_time=of_time)
+        field = SensitivityField(
+            solve.field, solve.shape, solve.targets, solve.params, of_state=of_state, of_time=of_time
+        )
         if field.tangents > MOST_TANGENTS:
             raise ValueError(
                 f"ForwardSensitivity carries a tangent for each of {field.tangents} numbers of y0 and the parameters; "
@@ -137,14 +164,16 @@ class ForwardModeSolve(torch.autograd.Function):
         size = y0.shape[0]
         solve.trajectory = whole.first_elements(size)
         ctx.set_materialize_grads(False)
-        ctx.solve, ctx.sizes = replace(solve, trajectory=None), field.sizes
+        kept = replace(solve, run=_already_run, field=solve.captured.fields[0], targets=(), trajectory=None)
+        ctx.solve, ctx.sizes, ctx.used, ctx.y0_version = kept, field.sizes, field.used, version_of(y0)
         ctx.t_reached, ctx.succeeded = whole.march.t_reached, whole.march.status.succeeded
         ctx.times = whole.times
         ctx.samples = [(sampled.t, sampled.theta == 0.0) for sampled in whole.samples if sampled is not None]
         ctx.like_times = [time.detach() for time in (t0, t1)]
         outputs = solve.trajectory.outputs()
         tangents = [part[..., size:].reshape(-1, field.tangents, size) for part in _states(whole)]
-        ctx.save_for_backward(y0, *(outputs[k] for k in (0, 1, 6)), *tangents, *params)
+        # Copies of what is handed out, which may be changed in place.
+        ctx.save_for_backward(y0, *(outputs[k].clone() for k in (0, 1, 6)), *tangents)
         ctx.mark_non_differentiable(outputs[4], outputs[5])
         return outputs
 
@@ -152,6 +181,7 @@ class ForwardModeSolve(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Products of the cotangents with the tangents."""
         refuse_second_derivatives()
+        check_unchanged(ctx.y0_version)
         y1, saved, scaled_error, stiffness, _, _, sampled = cotangents
         refuse_gradient_of_steps("ForwardSensitivity", scaled_error, stiffness)
         y0, *rest = ctx.saved_tensors
@@ -162,7 +192,9 @@ class ForwardModeSolve(torch.autograd.Function):
         for cotangent, tangent in zip(arriving, tangents, strict=True):
             if cotangent is not None and cotangent.numel() > 0:
                 total += torch.einsum("ps,pks->k", cotangent, tangent)
-        ends = _times(ctx, solve, arriving, states, total)
+        ends = total.new_zeros(2).unbind()
+        if any(ctx.needs_input_grad[2:4]):
+            ends = solve.captured.replay(lambda: _times(ctx, solve, arriving, states, total))
         parts = total.split(ctx.sizes)
         wanted = ctx.needs_input_grad
         return (
@@ -173,10 +205,22 @@ class ForwardModeSolve(torch.autograd.Function):
                 for gradient, like, needed in zip(ends, ctx.like_times, wanted[2:4], strict=True)
             ),
             *(
-                part.view(param.shape) if needed else None
-                for part, param, needed in zip(parts[1:-1], solve.params, wanted[4:], strict=True)
+                _as_gradient(part, param) if needed and used else None
+                for part, param, needed, used in zip(parts[1:-1], solve.params, wanted[4:], ctx.used, strict=True)
             ),
         )
+
+
+def _as_gradient(part: Tensor, param: Tensor) -> Tensor:
+    """Products with the tangents of a parameter as its gradient."""
+    if not param.is_complex():
+        return part.view(param.shape).to(param.dtype)
+    real, imaginary = part.chunk(2)
+    return torch.complex(real, imaginary).view(param.shape).to(param.dtype)
+
+
+def _already_run(y0: Tensor, field: SensitivityField) -> Trajectory:
+    raise AssertionError("a solve runs once")
 
 
 def _states(trajectory: Trajectory) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
+from pyndereg.solver.gradients.sums import as_real
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.path import Path, Pieces
 from pyndereg.solver.quadrature import gauss_legendre, integrate_adaptively
@@ -69,7 +70,7 @@ class AlongTheWay:
                 if j < len(self._weights):
                     following.sub_(parts[k], alpha=step.dt * self._weights[j])
             scale = self._atol + self._method.rtol * torch.maximum(gradient.abs(), following.abs())
-            total = total + torch.square(estimate / scale).sum().to(total)
+            total = total + torch.square((estimate / scale).abs()).sum().to(total)
         return (total / (step.y1.numel() + self._size)).sqrt()
 
 
@@ -85,7 +86,7 @@ class AtGaussPoints:
     def __init__(self, path: Path, pullback: Pullback, method: ExplicitRungeKutta) -> None:
         self._path, self._pullback, self._method = path, pullback, method
         self._nodes, self._weights = gauss_legendre((method.tableau.order + 1) // 2)
-        self.gradients = [torch.zeros_like(param) for param in pullback.params]
+        self.gradients = [torch.zeros_like(param) for param in pullback.targets]
 
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""
@@ -121,7 +122,7 @@ class ByQuadrature:
         self._path, self._pullback, self._method = path, pullback, method
         self._adjoint = Pieces(method.coefficients.weights, direction)
         self._rtol, self._atol = rtol, atol
-        self.gradients = [torch.zeros_like(param) for param in pullback.params]
+        self.gradients = [torch.zeros_like(param) for param in pullback.targets]
 
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""
@@ -136,13 +137,13 @@ class ByQuadrature:
         """
         if not self.gradients:
             return
-        sizes = [gradient.numel() for gradient in self.gradients]
+        sizes = [as_real(gradient).numel() for gradient in self.gradients]
         for later, earlier in itertools.pairwise(times):
             if later == earlier:
                 continue
             value = integrate_adaptively(self._integrand, earlier, later, rtol=self._rtol, atol=self._atol)
             for gradient, part in zip(self.gradients, value.split(sizes), strict=True):
-                gradient += part.view(gradient.shape).to(gradient)
+                as_real(gradient).add_(part.view(as_real(gradient).shape))
 
     def _integrand(self, time: float) -> Tensor:
         """(df/dθ)^T a at a time, all parameters in one vector."""
@@ -150,4 +151,4 @@ class ByQuadrature:
         t = torch.full((), time, dtype=y.dtype, device=y.device)
         _, _, found = self._pullback(t, y, adjoint, params=True)
         assert found is not None
-        return torch.cat([part.reshape(-1).to(y) for part in found])
+        return torch.cat([as_real(part).reshape(-1).to(y) for part in found])

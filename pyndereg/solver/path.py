@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage
 from pyndereg.solver.states import StepStates
@@ -70,6 +71,8 @@ class ReplayedPath:
         method, plain: two methods without graphs, one for the steps and one for states between checkpoints.
         t, dt: of the accepted steps, in the problem's time units; at least one.
         states: state at the start of step i; the first is there, further ones may be missing.
+        y1: state at the end of the last one. Shape (size,).
+        agreement: compares their ends.
     """
 
     def __init__(
@@ -79,12 +82,15 @@ class ReplayedPath:
         t: Sequence[float],
         dt: Sequence[float],
         states: dict[int, Tensor],
+        y1: Tensor,
+        agreement: Agreement,
     ) -> None:
         self._method, self._t, self._dt = method, t, dt
         self._direction = 1.0 if dt[0] > 0 else -1.0
         self._starts = [start * self._direction for start in t]
         self._states = StepStates(plain, t, dt, states)
         self._first_stages: dict[int, Stage] = {}
+        self._ends, self._agreement = {len(dt) - 1: y1}, agreement
         self._present: dict[int, tuple[Tensor, Tensor]] = {}
 
     def at(self, times: Sequence[float]) -> Tensor:
@@ -115,6 +121,10 @@ class ReplayedPath:
             return
         y = self._states.take(i)
         step = self._method.replay(self._t[i], self._dt[i], y, self._first_stages.get(i + 1))
+        end = self._ends.pop(i, None)
+        if end is not None:
+            self._method.compare(step, end, self._agreement)
+        self._ends[i - 1] = y
         self._method.extend(step)
         self._first_stages[i] = step.stages[0]
         self._present[i] = (y, self._method.slopes.clone())

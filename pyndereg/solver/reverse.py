@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
+from pyndereg.solver.gradients.captured import Target
+from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.interpolation import extension_slopes, extension_weights
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 
@@ -67,16 +69,16 @@ class ReverseSweep:
 
     Args:
         method: the method, whose buffer of slopes is used again.
-        params: tensors inside f that receive gradients.
+        targets: what the stages' graphs are differentiated with respect to, besides state and time.
         retain_graph: keep the stages' graphs for a further backward pass.
 
     Attributes:
-        gradients: of `params`, so far.
+        gradients: of the targets, so far; None where no stage depended on one.
         t0, t1: gradients of the ends of the interval, so far. Shape ().
     """
 
-    def __init__(self, method: ExplicitRungeKutta, params: Sequence[Tensor], *, retain_graph: bool) -> None:
-        self._method, self._params, self._retain = method, tuple(params), retain_graph
+    def __init__(self, method: ExplicitRungeKutta, targets: Sequence[Target], *, retain_graph: bool) -> None:
+        self._method, self._targets, self._retain = method, tuple(targets), retain_graph
         self._end = method.tableau.end
         self._states = torch.zeros_like(method.slopes[: self._end + 1])
         self._inner_states = self._states[1:]
@@ -84,7 +86,7 @@ class ReverseSweep:
         columns = method.coefficients.columns
         self._slopes = [LinearCombination(self._states[i + 1 :], columns[i]) for i in range(self._end)]
         self._room = torch.empty_like(self._zeros)
-        self.gradients = [torch.zeros_like(param) for param in self._params]
+        self.gradients: list[Tensor | None] = [None] * len(self._targets)
         self.t0 = self._zeros.new_zeros(())
         self.t1 = self._zeros.new_zeros(())
         self._length = self._zeros.new_zeros(())  # d(loss)/d(dt) of the step at hand, for the last step's length
@@ -100,15 +102,13 @@ class ReverseSweep:
         """
         if not stage.slope.requires_grad:
             return None
-        inputs = [stage.y, *self._params]
+        inputs = [stage.y, *self._targets]
         if self._method.with_time:
             inputs.append(stage.t)
         gradients = torch.autograd.grad(
             stage.slope, inputs, cotangent.view(stage.slope.shape), retain_graph=self._retain, allow_unused=True
         )
-        found = [(total, part) for total, part in zip(self.gradients, gradients[1:], strict=False) if part is not None]
-        if found:
-            torch._foreach_add_([total for total, _ in found], [part for _, part in found])
+        add_to(self.gradients, gradients[1 : len(self.gradients) + 1])
         if self._method.with_time and gradients[-1] is not None:
             self.t0 += gradients[-1]
             self._length += gradients[-1] * node

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
+from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.norms import scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
@@ -204,6 +205,11 @@ class ExplicitRungeKutta:
         if end is not None:
             self.complete(step, end)
         return step
+
+    def compare(self, step: Step, end: Tensor, agreement: Agreement) -> None:
+        """Compare the end of the latest step, which was taken again, with where it ended before. Shape (size,)."""
+        inner = self.tableau.end
+        agreement.compare(step.t, self.node_state(inner, step.y0, step.dt), end, self.slopes[:inner], step.dt)
 
     def complete(self, step: Step, end: Stage | None = None) -> Stage:
         """The stage at the end of the latest step, which the next one starts with; evaluated if it was not yet."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
 from pyndereg.solver.control import Schedule
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import DenseOutput, check_inside
 from pyndereg.solver.march import March
 from pyndereg.solver.runge_kutta import Step, coefficients
@@ -19,7 +21,7 @@ from pyndereg.solver.tableaus import get_tableau
 def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
     """The dense output of a finished solve."""
     values: Callable[[Tensor], State]
-    replayed = ReplayedDense(problem, options, made.march)
+    replayed = ReplayedDense(problem, options, made.march, made.captured, made.y1.detach().clone())
     values = _kept(problem, tableau, made) if made.nodes.numel() else replayed
     if made.y1.requires_grad and isinstance(options.gradient, ContinuousAdjoint | ForwardSensitivity):
         return SolvedAgainDense(values, replayed)
@@ -41,11 +43,20 @@ def _kept(problem: ODEProblem, tableau: Tableau, made: Run) -> DenseOutput:
 
 @dataclass
 class ReplayedDense:
-    """Dense output of a solve that did not keep its slopes: its accepted steps are taken again at the first call."""
+    """Dense output of a solve that did not keep its slopes: its accepted steps are taken again at the first call.
+
+    Attributes:
+        problem, options, march: the solve.
+        captured: f as it was then; None where no gradient was asked for, and f is taken as it is now.
+        y1: where the solve ended, which taking its steps again must reproduce. Shape (size,).
+        kept: what was computed, with graphs and without.
+    """
 
     problem: ODEProblem
     options: SolveOptions
     march: March[Step]
+    captured: Captured | None
+    y1: Tensor
     kept: dict[bool, DenseOutput] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,7 +71,7 @@ class ReplayedDense:
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self.problem.y0 if isinstance(self.problem.y0, tuple) else (self.problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self.problem.parameters))
+        return tuple(tensor._version for tensor in (*y0, *self.problem.parameters) if not tensor.is_inference())
 
     def _replay(self) -> DenseOutput:
         return _kept(self.problem, get_tableau(str(self.options.method)), self.again(SaveAt(dense=True)))
@@ -81,7 +92,20 @@ class ReplayedDense:
             )
         options = replace(self.options, saveat=saveat, max_steps=len(self.march.dt))
         schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
-        return run(self.problem, options, get_tableau(str(options.method)), self.march.t_reached, schedule)
+        tableau = get_tableau(str(options.method))
+
+        def again() -> Run:
+            return run(self.problem, options, tableau, self.march.t_reached, schedule, captured=self.captured)
+
+        made = again() if self.captured is None else self.captured.replay(again)
+        self._compare(made)
+        return made
+
+    def _compare(self, made: Run) -> None:
+        agreement = Agreement(self.y1.dtype, 0.0 if self.captured is None else self.captured.coarsest)
+        y0 = self.problem.layout.flatten(self.problem.y0).detach()
+        agreement.compare(self.march.t_reached, made.y1.detach(), self.y1, torch.stack([self.y1 - y0, self.y1]))
+        agreement.check()
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,66 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import (
-    Backprop,
-    ContinuousAdjoint,
     DiscreteAdjoint,
-    Gradient,
     ODEProblem,
-    QuadratureAdjoint,
     SolveOptions,
+    StateLayout,
 )
 from pyndereg.ivp.sampling import Sampler
-from pyndereg.solver.continuous import what_to_keep
 from pyndereg.solver.control import Controller, FixedStep, PIController, Schedule, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
-from pyndereg.solver.graph import undeclared_leaf
 from pyndereg.solver.integration import Keep, Trajectory, integrate
-from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, evaluate
+from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """How steps are taken, whatever the right-hand side; it holds nothing of the user's.
+
+    Attributes:
+        tableau: the method.
+        layout: of the state.
+        rtol, atol, stiffness: as `SolveOptions`.
+        controlled: how many elements at the start of the state the step control sees.
+        with_time: whether t0 or t1 asks for a gradient.
+    """
+
+    tableau: Tableau
+    layout: StateLayout
+    rtol: float
+    atol: float
+    stiffness: str
+    controlled: int
+    with_time: bool
+
+    @staticmethod
+    def of(layout: StateLayout, options: SolveOptions, tableau: Tableau, *, with_time: bool) -> "Stepper":
+        """The stepper of a solve."""
+        controlled = layout.controlled_size(options.uncontrolled)
+        return Stepper(tableau, layout, options.rtol, options.atol, options.stiffness, controlled, with_time)
+
+    def __call__(self, field: FieldFunction, with_graph: bool = False) -> ExplicitRungeKutta:
+        """The method on a right-hand side."""
+        return self.on(field, self.layout.solver_shape, with_graph=with_graph)
+
+    def on(self, field: FieldFunction, shape: torch.Size, *, with_graph: bool = False) -> ExplicitRungeKutta:
+        """The method on a right-hand side whose state begins with the problem's."""
+        return ExplicitRungeKutta(
+            self.tableau,
+            field,
+            shape,
+            dtype=self.layout.dtype,
+            device=self.layout.device,
+            rtol=self.rtol,
+            atol=self.atol,
+            stiffness=STIFFNESS_ESTIMATES[self.stiffness],
+            controlled=self.controlled,
+            with_graph=with_graph,
+            with_time=self.with_time,
+        )
 
 
 @dataclass(frozen=True)
@@ -33,73 +75,46 @@ class Forward:
     """A problem, how its steps are taken, and what is kept of them.
 
     Attributes:
-        problem, options, tableau: the question, the choices, the method.
+        problem, options: the question, the choices.
+        stepper: takes the steps.
         f: the right-hand side, which counts its evaluations.
+        start: its first evaluation, at t0 and y0.
         t1: where to stop, in the problem's time units.
         times: save times in order, checked.
         controller: step-size control.
         samplers: choose points of the solution.
         constant_start: the first stage is a constant of the gradient.
-        grad_mode, with_grad, with_time: whether gradients may be asked for at all, whether anything asks for one, and
-            whether t0 or t1 does.
+        keep, keeps_slopes: what is kept of the accepted steps; slopes of all nodes besides.
     """
 
     problem: ODEProblem
     options: SolveOptions
-    tableau: Tableau
+    stepper: Stepper
     f: Field
+    start: Stage
     t1: float
     times: tuple[float, ...]
     controller: Controller
     samplers: Sequence[Sampler]
     constant_start: bool
-    grad_mode: bool
-    with_grad: bool
-    with_time: bool
-
-    @property
-    def keep(self) -> Keep:
-        """What is kept of the accepted steps."""
-        return keep_for(self.options.gradient) if self.with_grad else Keep.NOTHING
-
-    def method(self, with_graph: bool = False) -> ExplicitRungeKutta:
-        """The method on f."""
-        return self.method_on(self.f, self.problem.layout.solver_shape, with_graph=with_graph)
-
-    def method_on(self, field: FieldFunction, shape: torch.Size, *, with_graph: bool = False) -> ExplicitRungeKutta:
-        """The method on a right-hand side whose state begins with the problem's."""
-        layout, options = self.problem.layout, self.options
-        return ExplicitRungeKutta(
-            self.tableau,
-            field,
-            shape,
-            dtype=layout.dtype,
-            device=layout.device,
-            rtol=options.rtol,
-            atol=options.atol,
-            stiffness=STIFFNESS_ESTIMATES[options.stiffness],
-            controlled=layout.controlled_size(options.uncontrolled),
-            with_graph=with_graph,
-            with_time=self.with_time,
-        )
+    keep: Keep
+    keeps_slopes: bool
 
     def __call__(self, y: Tensor) -> Trajectory:
         """Solve from a flat initial state. Shape (size,)."""
-        keep = self.keep
-        method = self.method(with_graph=keep is Keep.STAGES)
-        start = self._start(y)
+        method = self.stepper(self.f, self.keep is Keep.STAGES)
+        start = self.start
         if self.constant_start or not method.with_graph:
-            start = Stage(start.t, start.y.detach(), start.slope.detach())
-        return self._integrate(method, start, keep)
+            start = Stage(start.t, y.detach().view(start.y.shape), start.slope.detach())
+        return self._integrate(method, start)
 
     def with_tangents(self, y: Tensor, field: SensitivityField) -> Trajectory:
         """Solve from a flat initial state, together with its derivatives in some directions."""
-        start = self._start(y)
-        state, slope = field.start(start)
-        method = self.method_on(field, state.shape)
-        return self._integrate(method, Stage(start.t, state, slope), Keep.NOTHING)
+        state, slope = field.start(self.start)
+        method = self.stepper.on(field, state.shape)
+        return self._integrate(method, Stage(self.start.t, state, slope))
 
-    def _integrate(self, method: ExplicitRungeKutta, start: Stage, keep: Keep) -> Trajectory:
+    def _integrate(self, method: ExplicitRungeKutta, start: Stage) -> Trajectory:
         saveat, gradient = self.options.saveat, self.options.gradient
         t0 = self.problem.interval[0]
         return integrate(
@@ -111,30 +126,12 @@ class Forward:
             self.t1,
             times=tuple(t for t in self.times if (t - self.t1) * (self.t1 - t0) <= 0),
             every_step=saveat.every_step,
-            dense=saveat.dense or (self.with_grad and isinstance(gradient, QuadratureAdjoint)),
-            keep=keep,
+            dense=saveat.dense or self.keeps_slopes,
+            keep=self.keep,
             checkpoints=gradient.checkpoints if isinstance(gradient, DiscreteAdjoint) else None,
             max_steps=self.options.max_steps,
             samplers=self.samplers,
         )
-
-    def _start(self, y: Tensor) -> Stage:
-        """The first stage, with a graph; one that it must not have, because nobody declared its leaf, is refused.
-
-        Raises:
-            ValueError: f depends on a tensor that asks for a gradient and is not among the parameters.
-        """
-        t = torch.full((), self.problem.interval[0], dtype=y.dtype, device=y.device)
-        shaped = y.view(self.problem.layout.solver_shape)
-        stage = evaluate(self.f, t, shaped, with_graph=self.grad_mode, with_time=self.with_time)
-        params = self.problem.parameters
-        leaf = undeclared_leaf(stage.slope, (stage.y, stage.t, *params)) if self.grad_mode else None
-        if leaf is not None:
-            raise ValueError(
-                f"f depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is no parameter of "
-                "the problem, so its gradient would be lost; pass it in params=, or detach it"
-            )
-        return stage
 
     def _first_step(self, method: ExplicitRungeKutta, start: Stage) -> float:
         options, controller = self.options, self.controller
@@ -157,13 +154,6 @@ class Forward:
             options.atol,
             self.problem.layout.controlled_size(options.uncontrolled),
         )
-
-
-def keep_for(gradient: Gradient) -> Keep:
-    """What a forward solve keeps of its steps for a gradient."""
-    if isinstance(gradient, Backprop):
-        return Keep.STAGES
-    return what_to_keep(gradient) if isinstance(gradient, ContinuousAdjoint) else Keep.STATES
 
 
 def step_control(options: SolveOptions, tableau: Tableau) -> Controller:

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyndereg.engines.embedded.forward import Forward, step_control
-from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SolveOptions
+from pyndereg.engines.embedded.forward import Forward, Stepper, step_control
+from pyndereg.engines.embedded.start import Start, begin, begin_again
+from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, QuadratureAdjoint, SolveOptions
 from pyndereg.ivp.sampling import Sampler
-from pyndereg.solver.adjoints import DifferentiableSolve, Solve
+from pyndereg.solver.adjoints import DifferentiableSolve, Solve, StepsAgain
 from pyndereg.solver.continuous import AdjointSolve, ContinuousAdjointSolve
 from pyndereg.solver.control import Controller
-from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import ForwardModeSolve, TangentSolve
-from pyndereg.solver.integration import Sampled
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.surroundings import Surroundings
+from pyndereg.solver.integration import Sampled, Trajectory
 from pyndereg.solver.march import March
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
@@ -31,6 +33,7 @@ class Run:
 
     march: March[Step]
     nfe: int
+    captured: Captured | None
     times: list[float]
     samples: list[Sampled]
     y1: Tensor
@@ -51,60 +54,85 @@ def run(
     *,
     samplers: Sequence[Sampler] = (),
     constant_start: bool = False,
+    captured: Captured | None = None,
 ) -> Run:
     """Solve up to t1, differentiably if anything asks for a gradient.
 
     Args:
         samplers: choose points of the solution.
         constant_start: the first stage is a constant of the gradient.
+        captured: f as it was at an earlier solve, to be solved with instead of f as it is now.
     """
-    params, f, y0 = problem.parameters, Field(problem), problem.layout.flatten(problem.y0)
-    ends = [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in (problem.t0, problem.t1)]
-    grad_mode = torch.is_grad_enabled()
-    with_time = grad_mode and any(t.requires_grad for t in ends)
-    with_grad = grad_mode and (with_time or y0.requires_grad or bool(params))
-    forward = Forward(
-        problem,
-        options,
-        tableau,
-        f,
-        t1,
-        options.saveat.checked_times(*problem.interval),
-        controller,
-        samplers,
-        constant_start=constant_start,
-        grad_mode=grad_mode,
-        with_grad=with_grad,
-        with_time=with_time,
-    )
-    solve, function = _differentiable(forward, params)
-    if with_grad:
-        outputs = function.apply(solve, y0, *ends, *params)
-        trajectory = solve.trajectory
-        assert trajectory is not None
-    else:
+    y0 = problem.layout.flatten(problem.y0)
+    ends = [
+        t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device="cpu")
+        for t in (problem.t0, problem.t1)
+    ]
+    with_time = torch.is_grad_enabled() and any(t.requires_grad for t in ends)
+    surroundings = Surroundings.now(y0.device) if captured is None else captured.surroundings
+    with surroundings.of_solver():
+        if captured is None:
+            start = begin(problem, options, y0, surroundings, with_time=with_time, adaptive=controller.adaptive)
+        else:
+            start = begin_again(problem, options, y0, captured, with_time=with_time)
+        forward = Forward(
+            problem,
+            options,
+            Stepper.of(problem.layout, options, tableau, with_time=with_time),
+            start.field,
+            start.stage,
+            t1,
+            options.saveat.checked_times(*problem.interval),
+            controller,
+            samplers,
+            constant_start=constant_start,
+            keep=start.keep,
+            keeps_slopes=start.captured is not None and isinstance(options.gradient, QuadratureAdjoint),
+        )
+        trajectory, outputs = _outputs(forward, start, y0, ends)
+    samples = [sampled for sampled in trajectory.samples if sampled is not None]
+    return Run(trajectory.march, start.field.evaluations, start.captured, trajectory.times, samples, *outputs)
+
+
+def _outputs(
+    forward: Forward, start: Start, y0: Tensor, ends: Sequence[Tensor]
+) -> tuple[Trajectory, tuple[Tensor, ...]]:
+    """Run the solve; as an autograd Function if anything asks for a gradient."""
+    if start.captured is None:
         with torch.no_grad():
             trajectory = forward(y0)
-            outputs = trajectory.outputs()
-    samples = [sampled for sampled in trajectory.samples if sampled is not None]
-    return Run(trajectory.march, f.evaluations, trajectory.times, samples, *outputs)
+            return trajectory, trajectory.outputs()
+    solve, function = _differentiable(forward, start, start.captured)
+    outputs = function.apply(solve, y0, *ends, *start.captured.inputs)
+    trajectory = solve.trajectory
+    assert trajectory is not None
+    return trajectory, outputs
 
 
 def _differentiable(
-    forward: Forward, params: tuple[Tensor, ...]
+    forward: Forward, start: Start, captured: Captured
 ) -> tuple[Solve | AdjointSolve | TangentSolve, type[torch.autograd.Function]]:
     """The solve with all that its gradient needs, and the autograd Function that runs it."""
-    gradient = forward.options.gradient
+    gradient, kept = forward.options.gradient, captured.for_backward()
     if isinstance(gradient, ContinuousAdjoint):
-        return _adjoint_solve(forward, gradient, params), ContinuousAdjointSolve
+        return _adjoint_solve(forward, gradient, kept), ContinuousAdjointSolve
     if isinstance(gradient, ForwardSensitivity):
-        t0 = forward.problem.interval[0]
-        shape, every_step = forward.problem.layout.solver_shape, forward.options.saveat.every_step
-        return TangentSolve(forward.with_tangents, forward.f, shape, t0, every_step, params), ForwardModeSolve
-    return Solve(forward.tableau, forward, forward.method, forward.keep, params), DifferentiableSolve
+        solve = TangentSolve(
+            forward.with_tangents,
+            forward.f,
+            forward.problem.layout.solver_shape,
+            forward.problem.interval[0],
+            forward.options.saveat.every_step,
+            start.targets,
+            captured.aliases,
+            kept,
+        )
+        return solve, ForwardModeSolve
+    again = StepsAgain(forward.stepper.tableau, forward.stepper, start.keep, kept, start.targets, start.hooked)
+    return Solve(forward, again), DifferentiableSolve
 
 
-def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[Tensor, ...]) -> AdjointSolve:
+def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Captured) -> AdjointSolve:
     """The backward solve: the forward solve's choices, where the adjoint has none of its own."""
     problem, options, layout = forward.problem, forward.options, forward.problem.layout
     if gradient.vjp not in (None, "field"):
@@ -112,6 +140,7 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
     chosen = options if gradient.method is None else replace(options, method=gradient.method)
     tableau = get_tableau(str(chosen.method))
     rtol, atol = gradient.rtol or options.rtol, gradient.atol or options.atol
+    stiffness = options.stiffness
 
     def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:
         return ExplicitRungeKutta(
@@ -122,15 +151,15 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
             device=layout.device,
             rtol=rtol,
             atol=atol,
-            stiffness=STIFFNESS_ESTIMATES[options.stiffness],
+            stiffness=STIFFNESS_ESTIMATES[stiffness],
         )
 
     return AdjointSolve(
         gradient=gradient,
         run=forward,
-        field=forward.f,
+        captured=captured,
         shape=layout.solver_shape,
-        replay=forward.method,
+        stepper=forward.stepper,
         backward=backward,
         controller=step_control(chosen, tableau),
         dt=None if tableau.b_error is not None and chosen.adaptive else chosen.dt,
@@ -140,5 +169,5 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
         t0=problem.interval[0],
         every_step=options.saveat.every_step,
         dense=options.saveat.dense,
-        params=params,
+        start_slope=forward.start.slope.detach().reshape(-1),
     )

@@ -8,6 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from pyndereg.engines.embedded.stochastic_start import begin
 from pyndereg.ivp import (
     Backprop,
     BacksolveAdjoint,
@@ -26,6 +27,10 @@ from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.ivp.state import StateLayout
 from pyndereg.noise import BrownianPath
 from pyndereg.solver.control import Controller, FixedStep, Schedule
+from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.interpolation import check_inside
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
 from pyndereg.solver.stochastic.backsolve import (
@@ -120,6 +125,7 @@ class _Run:
         control: step-size control.
         t1: where to stop, in the problem's time units.
         path: of the Brownian motion.
+        captured: f and g as they were at an earlier solve, to be solved with instead of as they are now.
     """
 
     problem: SDEProblem
@@ -128,6 +134,7 @@ class _Run:
     control: Controller
     t1: float
     path: BrownianMotion
+    captured: Captured | None = None
 
     @property
     def snap(self) -> Callable[[float, float], float] | None:
@@ -146,10 +153,29 @@ class _Run:
             return tuple(accumulate(control.dts, initial=t0))
         return grid_times(t0, t1, control.dt) if isinstance(control, FixedStep) else ()
 
-    def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float) -> "_Run":
+    def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float, captured: Captured | None) -> "_Run":
         """The same steps once more, saving something else."""
         options = replace(self.options, saveat=saveat, max_steps=len(dts))
-        return replace(self, options=options, control=Schedule(dts), t1=t_reached)
+        return replace(self, options=options, control=Schedule(dts), t1=t_reached, captured=captured)
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """f dt + g dW in Stratonovich form; see `backsolve.Motion`."""
+
+    drift: Field
+    diffusion: Field
+    noise: str
+    interpretation: str
+
+    def __call__(self, t: float, dt: float, y: Tensor, dW: Tensor) -> Tensor:
+        """At a state, which has a graph. Shape of the state."""
+        time = torch.full((), t, dtype=y.dtype, device=y.device)
+        f, g = self.drift(time, y), self.diffusion(time, y)
+        if self.interpretation == "ito" and self.noise == "diagonal":
+            f = f - stratonovich_correction(g, y)
+        noise = (g @ dW.unsqueeze(-1)).squeeze(-1) if self.noise == "general" else g * dW
+        return f * dt + noise
 
 
 @dataclass
@@ -157,21 +183,15 @@ class _Fields:
     """Drift and diffusion, counting, and the step that is made of them."""
 
     run: _Run
+    drift: Field
+    diffusion: Field
 
     def __post_init__(self) -> None:
         run = self.run
-        self.take_step = StepTaker(run.problem, run.options, run.method, on_grid(run.path, run.grid_times), run.t1)
-        self.drift, self.diffusion = self.take_step.drift, self.take_step.diffusion
-
-    def motion(self, t: float, dt: float, y: Tensor, dW: Tensor) -> Tensor:
-        """f dt + g dW in Stratonovich form at a state, which has a graph. Shape of the state."""
-        problem = self.run.problem
-        time = torch.full((), t, dtype=y.dtype, device=y.device)
-        f, g = self.drift(time, y), self.diffusion(time, y)
-        if problem.interpretation == "ito" and problem.noise == "diagonal":
-            f = f - stratonovich_correction(g, y)
-        noise = (g @ dW.unsqueeze(-1)).squeeze(-1) if problem.noise == "general" else g * dW
-        return f * dt + noise
+        path = on_grid(run.path, run.grid_times)
+        self.take_step = StepTaker(
+            self.drift, self.diffusion, run.problem.layout, run.options, run.method, path, run.t1
+        )
 
     def first_step(self, y0: Tensor) -> float:
         """Length of the first step, > 0."""
@@ -195,7 +215,7 @@ class _Fields:
 
 def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
     layout = run.problem.layout
-    trajectory, outputs, fields = _solve(run, samplers)
+    trajectory, outputs, fields, captured = _solve(run, samplers)
     y1, saved, errors, stiffness, sampled = outputs
     result = trajectory.march
     saves_end_only = run.options.saveat.times is None and not run.options.saveat.every_step
@@ -213,18 +233,62 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
         ),
         status=_status(trajectory),
         t_reached=result.t_reached,
-        interpolate=_StochasticDense(run, tuple(result.dt), result.t_reached),
+        interpolate=_StochasticDense(run, tuple(result.dt), result.t_reached, captured, trajectory.y1.detach().clone()),
         samples=tuple(Sample(point.t, _parts(layout, y)) for point, y in zip(points, sampled, strict=True)),
     )
 
 
-def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory, tuple[Tensor, ...], _Fields]:
+def _solve(
+    run: _Run, samplers: Sequence[Sampler]
+) -> tuple[StochasticTrajectory, tuple[Tensor, ...], _Fields, Captured | None]:
     """Run the solve, differentiably if anything asks for a gradient."""
+    y0 = run.problem.layout.flatten(run.problem.y0).view(run.problem.layout.solver_shape)
+    surroundings = Surroundings.now(y0.device) if run.captured is None else run.captured.surroundings
+    with surroundings.of_solver():
+        start = begin(run.problem, run.options, y0, surroundings, run.captured, adaptive=run.control.adaptive)
+        fields = _Fields(run, start.drift, start.diffusion)
+        if start.captured is None:
+            with torch.set_grad_enabled(start.with_graph):
+                trajectory = _forward(run, fields, samplers, keep_states=False)(y0)
+            return trajectory, trajectory.outputs(), fields, start.again
+        return *_replayed(run, fields, start.captured, start.slope, y0, samplers), fields, start.again
+
+
+def _replayed(
+    run: _Run, fields: _Fields, captured: Captured, slope: Tensor, y0: Tensor, samplers: Sequence[Sampler]
+) -> tuple[StochasticTrajectory, tuple[Tensor, ...]]:
+    """Run the solve as an autograd Function."""
+    gradient, kept = run.options.gradient, captured.for_backward()
+    drift, diffusion = kept.fields
+    replays = isinstance(gradient, DiscreteAdjoint)
+    forward = _forward(run, fields, samplers, keep_states=replays)
+    if replays:
+        solve = StochasticSolve(forward, fields.take_step.on(drift, diffusion), kept)
+        outputs = ReplayedStochasticSolve.apply(solve, y0, *captured.inputs)
+    else:
+        assert isinstance(gradient, BacksolveAdjoint)
+        assert isinstance(diffusion, DiffusionField)
+        motion = _Motion(drift, diffusion, run.problem.noise, run.problem.interpretation)
+        path = run.path
+        solve = BacksolvedSolve(
+            forward,
+            motion,
+            lambda s, t: path.increments(s, t)[0],
+            gradient.checkpointing,
+            kept,
+            run.problem.t0,
+            slope.detach(),
+        )
+        outputs = BacksolvedStochasticSolve.apply(solve, y0, *captured.inputs)
+    assert solve.trajectory is not None
+    return solve.trajectory, outputs
+
+
+def _forward(
+    run: _Run, fields: _Fields, samplers: Sequence[Sampler], *, keep_states: bool
+) -> Callable[[Tensor], StochasticTrajectory]:
+    """The forward solve, from the initial state in the solver's shape."""
     problem, options = run.problem, run.options
-    fields, params = _Fields(run), problem.parameters
-    y0 = problem.layout.flatten(problem.y0).view(problem.layout.solver_shape)
-    with_grad = torch.is_grad_enabled() and (y0.requires_grad or bool(params))
-    replayed = with_grad and isinstance(options.gradient, DiscreteAdjoint)
     times = options.saveat.checked_times(problem.t0, problem.t1)
 
     def forward(y: Tensor) -> StochasticTrajectory:
@@ -234,7 +298,7 @@ def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory
             t0=problem.t0,
             times=tuple(t for t in times if t <= run.t1),
             every_step=options.saveat.every_step,
-            keep_states=replayed,
+            keep_states=keep_states,
             checkpoints=options.gradient.checkpoints if isinstance(options.gradient, DiscreteAdjoint) else None,
             samplers=samplers,
         )
@@ -242,25 +306,7 @@ def _solve(run: _Run, samplers: Sequence[Sampler]) -> tuple[StochasticTrajectory
             length = fields.first_step(y)
         return integrate(recorder, run.control, problem.t0, run.t1, length, options.max_steps, run.snap)
 
-    if with_grad and isinstance(options.gradient, BacksolveAdjoint):
-        checkpointing = options.gradient.checkpointing
-
-        def increment(s: float, t: float) -> Tensor:
-            return run.path.increments(s, t)[0]
-
-        backsolved = BacksolvedSolve(forward, fields.motion, increment, checkpointing, params)
-        outputs = BacksolvedStochasticSolve.apply(backsolved, y0, *params)
-        assert backsolved.trajectory is not None
-        return backsolved.trajectory, outputs, fields
-    if replayed:
-        solve = StochasticSolve(forward, fields.take_step, params)
-        outputs = ReplayedStochasticSolve.apply(solve, y0, *params)
-        trajectory = solve.trajectory
-        assert trajectory is not None
-        return trajectory, outputs, fields
-    with torch.set_grad_enabled(with_grad):
-        trajectory = forward(y0)
-    return trajectory, trajectory.outputs(), fields
+    return forward
 
 
 def _parts(layout: StateLayout, states: Tensor) -> State:
@@ -281,6 +327,8 @@ class _StochasticDense:
     run: _Run
     dts: tuple[float, ...]
     t_reached: float
+    captured: Captured | None
+    y1: Tensor
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval."""
@@ -289,7 +337,17 @@ class _StochasticDense:
         layout = self.run.problem.layout
         times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
         check_inside(times, self.run.problem.t0, self.t_reached)
-        again = self.run.again(SaveAt(times=times), self.dts, self.t_reached)
-        _, outputs, _ = _solve(again, ())
+        again = self.run.again(SaveAt(times=times), self.dts, self.t_reached, self.captured)
+        if self.captured is None:
+            _, outputs, _, _ = _solve(again, ())
+        else:
+            _, outputs, _, _ = self.captured.replay(lambda: _solve(again, ()))
+        self._compare(outputs[0].detach())
         saved = outputs[1][inverse.to(outputs[1].device)]
         return _parts(layout, saved.reshape(*t.shape, *saved.shape[1:]))
+
+    def _compare(self, y1: Tensor) -> None:
+        agreement = Agreement(y1.dtype, 0.0 if self.captured is None else self.captured.coarsest)
+        y0 = self.run.problem.layout.flatten(self.run.problem.y0).detach()
+        agreement.compare(self.t_reached, y1, self.y1, self.y1.reshape(-1) - y0)
+        agreement.check()

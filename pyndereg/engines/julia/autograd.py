@@ -11,6 +11,7 @@ from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import Held, call, number_of, warn, without_gil
 from pyndereg.ivp import BacksolveAdjoint, ContinuousAdjoint, DiscreteAdjoint, ForwardSensitivity, Gradient
 from pyndereg.ivp.julia import JuliaSensealg
+from pyndereg.solver.adjoints import check_unchanged, refuse_second_derivatives, version_of
 
 
 def as_tensors(ends: tuple[float | Tensor, ...]) -> list[Tensor]:
@@ -57,7 +58,7 @@ class SolveInJulia(torch.autograd.Function):
     def forward(ctx: Any, run: DifferentiableRun, y0: Tensor, t0: Tensor, t1: Tensor, *params: Tensor) -> Any:
         """Run the solve, and keep what its gradient needs."""
         outcome = run.outcome = run.solve.run(y0)
-        _keep(ctx, run.solve, run.gradient, outcome, y0, (t0, t1), params)
+        _keep(ctx, run.solve, run.gradient, outcome, y0, (t0, t1))
         scaled_error, stiffness = outcome.rows[2:].to(y0.dtype, copy=True).unbind()
         constants = [x for x in (scaled_error, stiffness) if bool(x.isnan().all())]
         ctx.mark_non_differentiable(*constants)
@@ -96,7 +97,7 @@ class InterpolateInJulia(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Any, y0: Tensor, t0: Tensor, t1: Tensor, *params: Tensor) -> Tensor:
         """Evaluate the interpolant."""
-        _keep(ctx, run.solve, run.gradient, run.outcome, y0, (t0, t1), params)
+        _keep(ctx, run.solve, run.gradient, run.outcome, y0, (t0, t1))
         ctx.times, ctx.order = run.sorted_times()
         return run.values()
 
@@ -123,23 +124,24 @@ def _keep(
     outcome: Outcome,
     y0: Tensor,
     ends: tuple[Tensor, Tensor],
-    params: tuple[Tensor, ...],
 ) -> None:
     ctx.set_materialize_grads(False)
     ctx.solve, ctx.gradient, ctx.held = solve, gradient, outcome.held
     ctx.times, ctx.steps = outcome.times, outcome.steps
     ctx.like_times = [end.detach() for end in ends]
-    # Through save_for_backward, so that a change in place is noticed.
-    ctx.save_for_backward(y0, *params)
+    ctx.save_for_backward(y0)
+    ctx.y0_version = version_of(y0)
 
 
 def _backward(ctx: Any, cotangents: Cotangents) -> tuple[Tensor | None, ...]:
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "
-            "write the second derivative into f as further states"
-        )
-    y0, *_ = ctx.saved_tensors
+    refuse_second_derivatives()
+    check_unchanged(ctx.y0_version)
+    captured = ctx.solve.field.captured
+    return _pulled(ctx, cotangents) if captured is None else captured.replay(lambda: _pulled(ctx, cotangents))
+
+
+def _pulled(ctx: Any, cotangents: Cotangents) -> tuple[Tensor | None, ...]:
+    (y0,) = ctx.saved_tensors
     wanted = ctx.needs_input_grad
     solve: JuliaSolve = ctx.solve
     gu0, ends = torch.zeros_like(y0), torch.zeros(2, dtype=torch.float64)
@@ -150,7 +152,7 @@ def _backward(ctx: Any, cotangents: Cotangents) -> tuple[Tensor | None, ...]:
         gradient.to(like).reshape(like.shape) if needed else None
         for gradient, like, needed in zip(ends, ctx.like_times, wanted[2:4], strict=True)
     ]
-    params = [None] * len(solve.field.parameters) if gp is None else solve.field.split(gp)
+    params = solve.field.gradients(gp)
     return (
         None,
         gu0 if wanted[1] else None,

@@ -14,7 +14,8 @@ from torch import Tensor
 from pyndereg.engines.julia.convert import tensor_at
 from pyndereg.ivp import StateLayout
 from pyndereg.solver.field import Field
-from pyndereg.solver.graph import undeclared_leaf
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.sums import as_real, shaped_like
 
 # A token names a field in its low half and, in its high half, the tape of an evaluation that will be pulled back.
 TAPE_SHIFT = 32
@@ -31,13 +32,16 @@ class TorchField:
     Args:
         field: checks and calls f.
         layout: of the state.
-        params: tensors inside f that receive gradients.
-        with_time: whether t does.
+        captured: f as it was at the solve, by which gradients are made; None without gradients.
+        index: of its copy there.
+        start: t0, y0 and what f returned there, for Julia's first evaluation; None if that is not known.
+        with_time: whether t receives a gradient.
         shape: of what f returns; by default the state's.
 
     Attributes:
         token: its number among the fields alive.
         error: what f raised, if it did.
+        used: for each tensor that receives a gradient, whether f ever depended on it.
     """
 
     alive: ClassVar[dict[int, "TorchField"]] = {}
@@ -48,18 +52,23 @@ class TorchField:
         self,
         field: Field,
         layout: StateLayout,
-        params: tuple[Tensor, ...],
+        captured: Captured | None,
         *,
+        index: int,
+        start: tuple[float, Tensor, Tensor] | None,
         with_time: bool,
         shape: torch.Size | None = None,
     ) -> None:
-        self._field, self._params, self._with_time = field, params, with_time
+        self._field, self._with_time = field, with_time
+        self._copy = None if captured is None else captured.fields[index]
+        self._params = () if captured is None else captured.targets
+        self.used = [False] * len(self._params)
+        self._start = start
         self._shape, self._dtype = layout.solver_shape, layout.dtype
         self._slope_shape = shape or self._shape
         self._views: dict[int, Tensor] = {}
         self._gradients: dict[int, list[Tensor]] = {}
         self._tapes: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-        self.check_leaves = False
         self.error: BaseException | None = None
         # Julia keeps an object per token, so they are used again.
         self.token = self._free_tokens.popleft() if self._free_tokens else next(self._tokens)
@@ -78,6 +87,12 @@ class TorchField:
         self._gradients.clear()
         self._tapes.clear()
 
+    def settle(self) -> None:
+        """The forward solve is over: from now on f is what it was then, and nothing of the user's is held."""
+        self._start = None
+        if self._copy is not None:
+            self._field = self._copy
+
     def evaluate(self, tape: int, t: float, u: int, du: int) -> None:
         """f at (t, u), into du; with a tape, its graph is kept for `pullback`."""
         if tape:
@@ -86,7 +101,7 @@ class TorchField:
             return
         y = self._view(u)
         time = torch.full((), t, dtype=self._dtype)
-        slope = self._checked(time, y) if self.check_leaves else self._field(time, y)
+        slope = self._field(time, y) if self._start is None else self._first(time, y)
         self._view(du, self._slope_shape).copy_(slope)
         if slope is y:
             del slope
@@ -109,9 +124,10 @@ class TorchField:
         else:
             state.copy_(gradients[0])
         if gp:
-            for total, part in zip(self._parameter_views(gp), gradients[1:], strict=False):
+            for k, (total, part) in enumerate(zip(self._parameter_views(gp), gradients[1:], strict=False)):
                 if part is not None:
                     total += part
+                    self.used[k] = True
         if self._with_time and gradients[-1] is not None:
             c_double.from_address(gt).value = gradients[-1].item()
 
@@ -121,23 +137,11 @@ class TorchField:
         with torch.enable_grad():
             return y, time, self._field(time, y)
 
-    def _checked(self, time: Tensor, y: Tensor) -> Tensor:
-        """The first evaluation: a graph that leads to a tensor that nobody declared is refused.
-
-        Raises:
-            ValueError: there is one.
-        """
-        self.check_leaves = False
-        with torch.enable_grad():
-            leaf_y = y.clone().requires_grad_()
-            slope = self._field(time, leaf_y)
-            leaf = undeclared_leaf(slope, (leaf_y, time, *self._params))
-        if leaf is not None:
-            raise ValueError(
-                f"{self._field.name} depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is "
-                "no parameter of the problem, so its gradient would be lost; pass it in params=, or detach it"
-            )
-        return slope.detach()
+    def _first(self, time: Tensor, y: Tensor) -> Tensor:
+        """Julia's first evaluation: that at the start is known."""
+        assert self._start is not None
+        (t0, y0, slope), self._start = self._start, None
+        return slope if time.item() == t0 and torch.equal(y.view(-1), y0) else self._field(time, y)
 
     def _view(self, where: int, shape: torch.Size | None = None) -> Tensor:
         """Julia's array at an address, of the state's shape unless another one is given."""
@@ -150,9 +154,9 @@ class TorchField:
     def _parameter_views(self, where: int) -> list[Tensor]:
         views = self._gradients.get(where)
         if views is None:
-            flat = tensor_at(where, sum(param.numel() for param in self._params), self._dtype)
-            parts = flat.split([param.numel() for param in self._params])
-            views = [part.view(param.shape) for part, param in zip(parts, self._params, strict=True)]
+            sizes = [as_real(param).numel() for param in self._params]
+            parts = tensor_at(where, sum(sizes), self._dtype).split(sizes)
+            views = [shaped_like(param, part) for part, param in zip(parts, self._params, strict=True)]
             self._gradients[where] = views
         return views
 

@@ -8,6 +8,7 @@ from pyndereg.engines.julia.convert import pointer
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import call
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, State
+from pyndereg.solver.gradients.agreement import Agreement
 
 
 class JuliaDense:
@@ -24,7 +25,7 @@ class JuliaDense:
         self._solve, self._first = run.solve, run.outcome
         self._kept: Outcome | None = run.outcome if run.solve.keep_solution else None
         self._is_discrete = isinstance(run.gradient, DiscreteAdjoint)
-        self._versions = self._current_versions()
+        self._versions, self._y1 = self._current_versions(), run.outcome.y1.detach().clone()
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
@@ -38,7 +39,7 @@ class JuliaDense:
             raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
         y0 = self._problem.layout.flatten(self._problem.y0)
         ends = as_tensors((self._problem.t0, self._problem.t1))
-        inputs = (y0, *ends, *self._solve.field.parameters)
+        inputs = (y0, *ends, *self._solve.field.inputs)
         with_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         outcome = self._outcome(with_states=with_grad)
         run = DenseRun(self._solve, self._gradient, outcome, flat)
@@ -55,11 +56,20 @@ class JuliaDense:
             self._solve = self._solve.with_everything()
             with torch.no_grad():
                 self._kept = self._solve.run(self._problem.layout.flatten(self._problem.y0))
+            self._compare(self._kept)
         return self._kept
+
+    def _compare(self, again: Outcome) -> None:
+        """Refuse dense output of another f than the one that was solved with."""
+        y0, y1 = self._problem.layout.flatten(self._problem.y0).detach(), self._y1
+        captured = self._solve.field.captured
+        agreement = Agreement(y1.dtype, 0.0 if captured is None else captured.coarsest)
+        agreement.compare(self._first.t_reached, again.y1, y1, torch.stack([y1 - y0, y1]))
+        agreement.check()
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self._problem.y0 if isinstance(self._problem.y0, tuple) else (self._problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self._solve.field.parameters))
+        return tuple(tensor._version for tensor in (*y0, *self._solve.field.inputs) if not tensor.is_inference())
 
 
 class DenseRun:

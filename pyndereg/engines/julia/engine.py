@@ -47,11 +47,9 @@ class JuliaEngine:
         grad_mode = torch.is_grad_enabled()
         ends = (problem.t0, problem.t1)
         with_time = grad_mode and any(isinstance(t, Tensor) and t.requires_grad for t in ends)
-        field = julia_field(problem, layout, options.field, with_time=with_time)
+        field = julia_field(problem, layout, options, with_time=with_time)
         y0 = layout.flatten(problem.y0)
-        with_grad = grad_mode and (
-            with_time or y0.requires_grad or any(param.requires_grad for param in field.parameters)
-        )
+        with_grad = grad_mode and (with_time or y0.requires_grad or any(param.requires_grad for param in field.inputs))
         discrete = isinstance(options.gradient, DiscreteAdjoint)
         if with_grad and discrete:
             _check_replayable(method)
@@ -78,16 +76,16 @@ class JuliaEngine:
             keep_states=with_grad and discrete,
             checkpoints=0 if options.saveat.every_step else checkpoints or 0,
             keep_solution=options.saveat.dense or (with_grad and not discrete),
-            check_leaves=grad_mode,
         )
         run = DifferentiableRun(julia_solve, options.gradient)
         if with_grad:
-            y1, saved, scaled_error, stiffness = SolveInJulia.apply(run, y0, *as_tensors(ends), *field.parameters)
+            y1, saved, scaled_error, stiffness = SolveInJulia.apply(run, y0, *as_tensors(ends), *field.inputs)
         else:
             with torch.no_grad():
                 run.outcome = julia_solve.run(y0)
             y1, saved = run.outcome.y1, run.outcome.saved
             scaled_error, stiffness = run.outcome.rows[2:].to(layout.dtype).unbind()
+        field.settle()
         outcome = run.outcome
         assert outcome is not None
         pass_on(outcome.warnings, outcome.status)

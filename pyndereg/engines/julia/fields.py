@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from pyndereg.engines.julia.callback import EVALUATE_ADDRESS, PULLBACK_ADDRESS, TorchField
 from pyndereg.engines.julia.mirror import Mirror, mirror
-from pyndereg.ivp import ODEProblem, SDEProblem, StateLayout
+from pyndereg.engines.julia.start import Begun, begin
+from pyndereg.ivp import ODEProblem, SDEProblem, SolveOptions, StateLayout
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.sums import as_real, shaped_like
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class JuliaField:
     Attributes:
         key: what it is known by; fields of one key are one object in Julia.
         make: makes that object: bridge -> number.
-        parameters: the tensors whose elements are p, in order.
+        parameters: the tensors whose elements are p, or the shapes of whose gradients, in order.
         p: these elements. Shape (parameters,), no graph.
-        torch_field: the function behind a callback; None for the others.
+        torch_field, captured: the function behind a callback, and what it was at the solve; None for the others.
     """
 
     key: tuple[Any, ...]
@@ -33,41 +36,66 @@ class JuliaField:
     parameters: tuple[Tensor, ...]
     p: Tensor
     torch_field: TorchField | None = None
+    captured: Captured | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that may receive gradients."""
+        return self.parameters if self.captured is None else self.captured.inputs
+
+    def settle(self) -> None:
+        """The forward solve is over."""
+        if self.torch_field is not None:
+            self.torch_field.settle()
 
     def alive(self) -> AbstractContextManager[Any]:
         """While this is entered, Julia may call the field."""
         return nullcontext() if self.torch_field is None else self.torch_field
 
-    def split(self, gradient: Tensor) -> list[Tensor]:
-        """A gradient of p by parameters."""
-        parts = gradient.split([param.numel() for param in self.parameters])
-        return [part.view(param.shape).to(param.dtype) for part, param in zip(parts, self.parameters, strict=True)]
+    def gradients(self, gradient: Tensor | None) -> list[Tensor | None]:
+        """A gradient of p by inputs; None of those that f never depended on."""
+        if gradient is None:
+            return [None] * len(self.inputs)
+        parts = gradient.split([as_real(param).numel() for param in self.parameters])
+        found: list[Tensor | None] = [
+            shaped_like(param, part).to(param.dtype) for part, param in zip(parts, self.parameters, strict=True)
+        ]
+        if self.captured is None or self.torch_field is None:
+            return found
+        used = self.torch_field.used
+        return self.captured.gradients([x if was else None for x, was in zip(found, used, strict=True)])
 
 
-def julia_field(problem: ODEProblem, layout: StateLayout, choice: str | None, *, with_time: bool) -> JuliaField:
+def julia_field(problem: ODEProblem, layout: StateLayout, options: SolveOptions, *, with_time: bool) -> JuliaField:
     """The right-hand side of a problem.
 
     Args:
         layout: of its state.
-        choice: `"native"`, `"callback"`, or None for the native one where there is one.
+        options: `field` is `"native"`, `"callback"`, or None for the native one where there is one.
         with_time: whether gradients with respect to time are asked for.
     Raises:
         ValueError: a native field was asked for and there is none; the sentence says why.
+        GradientRefused: f is another function at each evaluation.
     """
-    native = _in_julia(problem.f, "f", layout, choice)
+    native = _in_julia(problem.f, "f", layout, options.field)
     if native is not None:
         return native
-    params = problem.parameters
-    field = TorchField(Field(problem), layout, params, with_time=with_time)
-    return _callback(field, params, torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype))
+    begun = begin(problem, [Field(problem)], options)
+    start = (problem.interval[0], layout.flatten(problem.y0).detach().clone(), begun.slopes[0])
+    field = TorchField(begun.fields[0], layout, begun.captured, index=0, start=start, with_time=with_time)
+    return _callback(field, begun.captured, layout.dtype)
 
 
-def stochastic_fields(problem: SDEProblem, layout: StateLayout, choice: str | None) -> tuple[JuliaField, JuliaField]:
+def stochastic_fields(
+    problem: SDEProblem, layout: StateLayout, choice: str | None, begun: Begun | None
+) -> tuple[JuliaField, JuliaField]:
     """Drift and diffusion of a stochastic problem; arguments and errors as those of `julia_field`.
 
     The diffusion of general noise has no native form: its values are no slope of the state.
+
+    Args:
+        begun: f and g after their first evaluation; None if they are Julia functions.
     """
-    params, no_parameters = problem.parameters, torch.empty(0, dtype=layout.dtype)
     is_general = problem.noise == "general"
     if is_general and (choice == "native" or isinstance(problem.g, JuliaFunction)):
         raise ValueError(
@@ -75,13 +103,24 @@ def stochastic_fields(problem: SDEProblem, layout: StateLayout, choice: str | No
         )
     drift = _in_julia(problem.f, "f", layout, choice)
     if drift is None:
-        drift = _callback(TorchField(Field(problem), layout, params, with_time=False), params, no_parameters)
+        drift = _stochastic_callback(problem, layout, begun, 0, None)
     diffusion = None if is_general else _in_julia(problem.g, "g", layout, choice)
     if diffusion is None:
         shape = torch.Size((*layout.solver_shape, problem.noise_shape[-1])) if is_general else None
-        field = TorchField(DiffusionField(problem), layout, params, with_time=False, shape=shape)
-        diffusion = _callback(field, params, no_parameters)
+        diffusion = _stochastic_callback(problem, layout, begun, 1, shape)
     return drift, diffusion
+
+
+def _stochastic_callback(
+    problem: SDEProblem, layout: StateLayout, begun: Begun | None, index: int, shape: torch.Size | None
+) -> JuliaField:
+    if begun is None:
+        begun = Begun((Field(problem), DiffusionField(problem)), None, ())
+    start = None
+    if begun.slopes:
+        start = (problem.t0, layout.flatten(problem.y0).detach().clone(), begun.slopes[index])
+    field = TorchField(begun.fields[index], layout, None, index=index, start=start, with_time=False, shape=shape)
+    return _callback(field, None, layout.dtype)
 
 
 def _in_julia(function: Any, name: str, layout: StateLayout, choice: str | None) -> JuliaField | None:
@@ -102,13 +141,16 @@ def _in_julia(function: Any, name: str, layout: StateLayout, choice: str | None)
     return None
 
 
-def _callback(field: TorchField, params: tuple[Tensor, ...], p: Tensor) -> JuliaField:
+def _callback(field: TorchField, captured: Captured | None, dtype: torch.dtype) -> JuliaField:
+    params = () if captured is None else captured.targets
+    p = torch.zeros(sum(as_real(param).numel() for param in params), dtype=dtype, device="cpu")
     return JuliaField(
         key=("callback", field.token),
         make=lambda bridge: bridge.callback_field(EVALUATE_ADDRESS, PULLBACK_ADDRESS, field.token),
         parameters=params,
         p=p,
         torch_field=field,
+        captured=captured,
     )
 
 

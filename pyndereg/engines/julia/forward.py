@@ -33,7 +33,6 @@ class JuliaSolve:
         rtol, atol, dt, adaptive, max_steps, stiffness: as `SolveOptions`; dt is NaN where there is none.
         keep_states: keep the state at the start of every step, or of `checkpoints` of them.
         keep_solution: keep OrdinaryDiffEq's solution, with dense output.
-        check_leaves: refuse a right-hand side that depends on an undeclared parameter.
     """
 
     field: JuliaField
@@ -52,13 +51,10 @@ class JuliaSolve:
     keep_states: bool
     checkpoints: int
     keep_solution: bool
-    check_leaves: bool
 
     def with_everything(self) -> "JuliaSolve":
         """The same solve, keeping all that dense output and its gradient need."""
-        return replace(
-            self, keep_states=True, checkpoints=0, keep_solution=True, times=(), every_step=False, check_leaves=False
-        )
+        return replace(self, keep_states=True, checkpoints=0, keep_solution=True, times=(), every_step=False)
 
     def run(self, y0: Tensor) -> "Outcome":
         """Solve from a flat state. Shape (size,)."""
@@ -168,8 +164,6 @@ class Asked:
             solve.checkpoints,
             int(solve.keep_solution),
         )
-        if field.torch_field is not None:
-            field.torch_field.check_leaves = solve.check_leaves
 
     def outcome(self, reply: Reply) -> Outcome:
         """What a solve left, from the reply to the request."""

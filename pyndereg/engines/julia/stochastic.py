@@ -14,6 +14,7 @@ from pyndereg.engines.julia.fields import JuliaField, stochastic_fields
 from pyndereg.engines.julia.forward import Asked, JuliaSolve, Outcome, states_at, step_length
 from pyndereg.engines.julia.noise import INCREMENTS_ADDRESS, HostNoise
 from pyndereg.engines.julia.session import call, number_of, without_gil
+from pyndereg.engines.julia.start import Begun, begin
 from pyndereg.engines.julia.stochastic_methods import (
     ChosenMethod,
     check_replayable,
@@ -33,6 +34,8 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.sde import BrownianMotion
+from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import check_inside
 from pyndereg.solver.march import March
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
@@ -76,11 +79,10 @@ class _Run:
     path: BrownianMotion
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """The tensors that receive gradients: the flat initial state, and the parameters."""
+    def in_julia(self) -> tuple[Tensor, ...]:
+        """The parameters of Julia functions that ask for a gradient."""
         own = (part.parameters for part in (self.problem.f, self.problem.g) if isinstance(part, JuliaFunction))
-        in_julia = (p for p in own if p is not None and p.requires_grad)
-        return (self.problem.layout.flatten(self.problem.y0), *self.problem.parameters, *in_julia)
+        return tuple(p for p in own if p is not None and p.requires_grad)
 
     @property
     def repeats_noise(self) -> bool:
@@ -160,7 +162,6 @@ class _SolveInJulia:
             keep_states=self.replayed,
             checkpoints=0 if options.saveat.every_step else checkpoints or 0,
             keep_solution=False,
-            check_leaves=torch.is_grad_enabled(),
         )
 
     def _noise(self) -> HostNoise:
@@ -174,8 +175,6 @@ class _SolveInJulia:
         """What the solve left, and the states at the starts of its steps; on the Julia thread."""
         problem, diffusion = self.run.problem, self.diffusion
         asked = Asked(bridge, solve, y0, stochastic_method_number(bridge, solve.method))
-        if diffusion.torch_field is not None:
-            diffusion.torch_field.check_leaves = solve.check_leaves
         request = StochasticRequest(
             asked.request,
             number_of(bridge, diffusion.key, diffusion.make),
@@ -232,28 +231,37 @@ def saves_between(t: list[float], t_reached: float, times: tuple[float, ...]) ->
     return found
 
 
-def _solve(run: _Run) -> tuple[_SolveInJulia, tuple[Tensor, ...], StochasticTrajectory]:
-    """Run the solve, differentiably if anything asks for a gradient."""
-    problem = run.problem
-    y0, *params = run.inputs
-    with_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (y0, *params))
-    if not with_grad:
-        solve = _SolveInJulia(run, *stochastic_fields(problem, problem.layout, run.options.field), replayed=False)
+def _solve(
+    run: _Run, captured: Captured | None = None
+) -> tuple[_SolveInJulia, tuple[Tensor, ...], StochasticTrajectory, Captured | None]:
+    """Run the solve, differentiably if anything asks for a gradient; f and g as they are, to take its steps again."""
+    problem, layout = run.problem, run.problem.layout
+    begun = None
+    if captured is not None:
+        begun = Begun(captured.fields, captured, ())
+    elif not any(isinstance(part, JuliaFunction) for part in (problem.f, problem.g)):
+        begun = begin(problem, [Field(problem), DiffusionField(problem)], run.options)
+        captured = begun.captured
+    y0, inputs = layout.flatten(problem.y0), () if captured is None else captured.inputs
+    with_grad = torch.is_grad_enabled() and (y0.requires_grad or bool(inputs) or bool(run.in_julia))
+    method = check_replayable(run.chosen, problem, run.options) if with_grad else None
+    solve = _SolveInJulia(run, *stochastic_fields(problem, layout, run.options.field, begun), replayed=with_grad)
+    if method is None:
         with torch.no_grad():
             trajectory = solve(y0)
-        return solve, trajectory.outputs(), trajectory
-    method = check_replayable(run.chosen, problem, run.options)
-    solve = _SolveInJulia(run, *stochastic_fields(problem, problem.layout, run.options.field), replayed=True)
-    take_step = StepTaker(problem, run.options, method, run.path, problem.t1)
-    replayed = StochasticSolve(solve, take_step, tuple(params))
-    outputs = ReplayedStochasticSolve.apply(replayed, y0, *params)
+        return solve, trajectory.outputs(), trajectory, captured
+    assert captured is not None
+    drift, diffusion = captured.fields
+    take_step = StepTaker(drift, diffusion, layout, run.options, method, run.path, problem.t1)
+    replayed = StochasticSolve(solve, take_step, captured.for_backward())
+    outputs = ReplayedStochasticSolve.apply(replayed, y0, *captured.inputs)
     assert replayed.trajectory is not None
-    return solve, outputs, replayed.trajectory
+    return solve, outputs, replayed.trajectory, captured
 
 
 def _solution(run: _Run) -> Solution:
     layout, options = run.problem.layout, run.options
-    solve, outputs, trajectory = _solve(run)
+    solve, outputs, trajectory, captured = _solve(run)
     outcome = solve.outcome
     assert outcome is not None
     pass_on(outcome.warnings, outcome.status)
@@ -273,11 +281,11 @@ def _solution(run: _Run) -> Solution:
         # Steps of one length are not looked at after the last one.
         status=outcome.status if bool(torch.isfinite(y1).all()) else Status.NON_FINITE,
         t_reached=outcome.t_reached,
-        interpolate=partial(_interpolated, run, outcome.steps, outcome.t_reached),
+        interpolate=partial(_interpolated, run, captured, outcome.steps, outcome.t_reached),
     )
 
 
-def _interpolated(run: _Run, steps: int, t_reached: float, t: Tensor) -> State:
+def _interpolated(run: _Run, captured: Captured | None, steps: int, t_reached: float, t: Tensor) -> State:
     """Dense output: lines between ends of steps, which are taken again along the same path.
 
     Args:
@@ -289,5 +297,8 @@ def _interpolated(run: _Run, steps: int, t_reached: float, t: Tensor) -> State:
     times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
     check_inside(times, run.problem.t0, t_reached)
     again = replace(run, options=replace(run.options, saveat=SaveAt(times=times)))
-    _, outputs, _ = _solve(again)
+    if captured is None:
+        _, outputs, *_ = _solve(again)
+    else:
+        _, outputs, *_ = captured.replay(lambda: _solve(again, captured))
     return layout.unflatten(outputs[1][inverse].reshape(*t.shape, layout.size))

@@ -1,14 +1,17 @@
 """Gradients of a stochastic solve by replaying its accepted steps with the same increments."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyndereg.solver.adjoints import refuse_second_derivatives
+from pyndereg.solver.adjoints import check_unchanged, refuse_second_derivatives, version_of
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.stochastic.integration import SavedBetween, StochasticTrajectory, TakenStep, TakeStep
 
 # The backward pass takes as many steps at a time: calls of autograd cost most where states are small, and the graph of
@@ -22,14 +25,15 @@ class StochasticSolve:
 
     Attributes:
         run: the forward solve, from the initial state in the solver's shape.
-        take_step: one of its steps, (t, dt, y0) -> step, with the same increments whenever it is taken.
-        params: tensors inside the drift and the diffusion that receive gradients: the very objects that they use.
+        take_step: one of its steps with f and g as they were at the solve, (t, dt, y0) -> step, with the same
+            increments whenever it is taken.
+        captured: f and g as they were.
         trajectory: what the forward solve left behind, once it ran.
     """
 
     run: Callable[[Tensor], StochasticTrajectory]
     take_step: TakeStep
-    params: tuple[Tensor, ...]
+    captured: Captured
     trajectory: StochasticTrajectory | None = None
 
 
@@ -44,13 +48,13 @@ class ReplayedStochasticSolve(torch.autograd.Function):
         """Run the solve, and keep the states at the starts of its steps."""
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
-        ctx.solve = replace(solve, trajectory=None)
+        ctx.take_step, ctx.captured, ctx.y0_version = solve.take_step, solve.captured, version_of(y0)
         ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
         ctx.kept_steps, ctx.increments = list(trajectory.states), trajectory.increments
-        # Through save_for_backward, so that a change in place is noticed.
-        ctx.save_for_backward(y0, *params, *trajectory.states.values())
+        # A copy of what is handed out, which may be changed in place.
+        ctx.save_for_backward(y0, trajectory.y1.clone(), *trajectory.states.values())
         outputs = trajectory.outputs()
         ctx.mark_non_differentiable(*(estimate for estimate in outputs[2:4] if bool(estimate.isnan().any())))
         return outputs
@@ -59,36 +63,50 @@ class ReplayedStochasticSolve(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
         refuse_second_derivatives()
-        y1, saved, scaled_error, stiffness, sampled = cotangents
-        solve: StochasticSolve = ctx.solve
-        y0, *rest = ctx.saved_tensors
-        states = dict(zip(ctx.kept_steps, rest[len(solve.params) :], strict=True))
-        adjoint = torch.zeros_like(y0) if y1 is None else y1
-        gradients = [torch.zeros_like(param) for param in solve.params]
-        length = max(1, min(LONGEST_SEGMENT, NUMBERS_PER_SEGMENT // y0.numel()))
-        for stop in range(len(ctx.t), 0, -length):
-            segment = range(max(0, stop - length), stop)
-            state = _state(solve.take_step, ctx.t, ctx.dt, states, segment)
-            again = [partial(solve.take_step, ctx.t[i], ctx.dt[i], increments=ctx.increments.get(i)) for i in segment]
-            arrived: list[tuple[Tensor | None, ...]] = []
-            at_next: Tensor | None = adjoint
-            for i in reversed(segment):
-                at_start, at_end = arriving(ctx, i, saved, sampled)
-                at_end = at_end if at_next is None else add(at_end, at_next)
-                arrived.insert(0, (at_end, _row(scaled_error, i), _row(stiffness, i)))
-                at_next = at_start
-            pulled = _pull(again, solve.params, state, arrived)
-            adjoint = add(at_next, pulled[0])
-            if gradients:
-                torch._foreach_add_(gradients, list(pulled[1:]))
-        if ctx.saves_start and saved is not None:
-            adjoint = adjoint + saved[0]
-        _, wants_y0, *wants_params = ctx.needs_input_grad
-        return (
-            None,
-            adjoint if wants_y0 else None,
-            *(gradient if wanted else None for gradient, wanted in zip(gradients, wants_params, strict=True)),
-        )
+        check_unchanged(ctx.y0_version)
+        return ctx.captured.replay(lambda: _sweep(ctx, *cotangents))
+
+
+def _sweep(
+    ctx: Any,
+    y1: Tensor | None,
+    saved: Tensor | None,
+    scaled_error: Tensor | None,
+    stiffness: Tensor | None,
+    sampled: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    captured: Captured = ctx.captured
+    y0, following, *rest = ctx.saved_tensors
+    states = dict(zip(ctx.kept_steps, rest, strict=True))
+    adjoint = torch.zeros_like(y0) if y1 is None else y1
+    gradients: list[Tensor | None] = [None] * len(captured.targets)
+    agreement = Agreement(y0.dtype, captured.coarsest)
+    length = max(1, min(LONGEST_SEGMENT, NUMBERS_PER_SEGMENT // y0.numel()))
+    for stop in range(len(ctx.t), 0, -length):
+        segment = range(max(0, stop - length), stop)
+        ends = [states.get(i + 1) for i in segment[:-1]] + [following]
+        following = state = _state(ctx.take_step, ctx.t, ctx.dt, states, segment)
+        again = [partial(ctx.take_step, ctx.t[i], ctx.dt[i], increments=ctx.increments.get(i)) for i in segment]
+        arrived: list[tuple[Tensor | None, ...]] = []
+        at_next: Tensor | None = adjoint
+        for i in reversed(segment):
+            at_start, at_end = arriving(ctx, i, saved, sampled)
+            at_end = at_end if at_next is None else add(at_end, at_next)
+            arrived.insert(0, (at_end, _row(scaled_error, i), _row(stiffness, i)))
+            at_next = at_start
+        pulled = _pull(again, captured.targets, state, arrived, ends, agreement)
+        adjoint = at_next if pulled[0] is None else add(at_next, pulled[0])
+        adjoint = torch.zeros_like(y0) if adjoint is None else adjoint
+        add_to(gradients, pulled[1:])
+    agreement.check()
+    if ctx.saves_start and saved is not None:
+        adjoint = adjoint + saved[0]
+    _, wants_y0, *wants_params = ctx.needs_input_grad
+    return (
+        None,
+        adjoint if wants_y0 else None,
+        *(x if wanted else None for x, wanted in zip(captured.gradients(gradients), wants_params, strict=True)),
+    )
 
 
 def _pull(
@@ -96,7 +114,9 @@ def _pull(
     params: Sequence[Tensor],
     y0: Tensor,
     cotangents: Sequence[Sequence[Tensor | None]],
-) -> tuple[Tensor, ...]:
+    ends: Sequence[Tensor | None],
+    agreement: Agreement,
+) -> tuple[Tensor | None, ...]:
     """Vector-Jacobian product of neighbouring steps, which are taken again: cotangents of y0 and of the parameters.
 
     Args:
@@ -104,18 +124,20 @@ def _pull(
         params: tensors that receive gradients.
         y0: state at the start of the first step.
         cotangents: of the end, the error and the stiffness of each step; None is zero.
+        ends: of the steps in the solve, where they are known.
+        agreement: compares them.
     """
     pairs: list[tuple[Tensor | None, Tensor | None]] = []
     with torch.enable_grad():
         leaf = y = y0.detach().requires_grad_()
-        for take_step, arrived in zip(again, cotangents, strict=True):
+        for take_step, arrived, end in zip(again, cotangents, ends, strict=True):
             step = take_step(y)
             y = step.y1
+            if end is not None:
+                agreement.compare(step.t, y.detach(), end, (y - step.y0).detach())
             pairs += zip((y, step.scaled_error, step.stiffness), arrived, strict=True)
     used = [(x, v) for x, v in pairs if x is not None and v is not None and x.requires_grad]
-    return torch.autograd.grad(
-        [x for x, _ in used], (leaf, *params), [v for _, v in used], allow_unused=True, materialize_grads=True
-    )
+    return torch.autograd.grad([x for x, _ in used], (leaf, *params), [v for _, v in used], allow_unused=True)
 
 
 def arriving(ctx: Any, i: int, saved: Tensor | None, sampled: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -7,14 +7,22 @@ by Heun's method over the accepted steps, which keeps nothing of them but their 
 Source: [@li2020scalable], section 3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyndereg.solver.adjoints import refuse_gradient_of_steps, refuse_second_derivatives
+from pyndereg.solver.adjoints import (
+    check_unchanged,
+    refuse_gradient_of_steps,
+    refuse_second_derivatives,
+    version_of,
+)
+from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.stochastic.adjoint import add, arriving
 from pyndereg.solver.stochastic.integration import StochasticTrajectory
 
@@ -31,7 +39,8 @@ class BacksolvedSolve:
         motion: the equation's right-hand side, times increments.
         increment: the path's dW over an interval (s, t); negative backwards.
         checkpointing: put the state back on the forward solution where it was saved at the end of a step.
-        params: tensors inside the drift and the diffusion that receive gradients.
+        captured: the drift and the diffusion as they were at the solve.
+        t0, start: start of the interval in the problem's time units, and the drift there, to compare with. (*state)
         trajectory: what the forward solve left behind, once it ran.
     """
 
@@ -39,8 +48,22 @@ class BacksolvedSolve:
     motion: Motion
     increment: Callable[[float, float], Tensor]
     checkpointing: bool
-    params: tuple[Tensor, ...]
+    captured: Captured
+    t0: float
+    start: Tensor
     trajectory: StochasticTrajectory | None = None
+
+    def compare_start(self, y0: Tensor) -> None:
+        """Refuse a gradient if the drift at the start is not what it was.
+
+        Raises:
+            GradientRefused: it is not.
+        """
+        agreement = Agreement(y0.dtype, self.captured.coarsest)
+        t = torch.full((), self.t0, dtype=y0.dtype, device=y0.device)
+        with torch.no_grad():
+            agreement.compare(self.t0, self.captured.fields[0](t, y0), self.start, self.start)
+        agreement.check()
 
 
 class BacksolvedStochasticSolve(torch.autograd.Function):
@@ -55,40 +78,57 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         """Run the solve, and keep the times of its steps."""
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
-        ctx.solve = replace(solve, trajectory=None)
+        ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.t, ctx.dt, ctx.t_reached = trajectory.march.t, trajectory.march.dt, trajectory.march.t_reached
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
         outputs = trajectory.outputs()
-        ctx.save_for_backward(outputs[0], outputs[1] if solve.checkpointing else None, y0, *params)
+        # Copies of what is handed out, which may be changed in place.
+        ctx.save_for_backward(outputs[0].clone(), outputs[1].clone() if solve.checkpointing else None, y0)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve state and adjoint backwards."""
         refuse_second_derivatives()
-        y1, saved, scaled_error, stiffness, sampled = cotangents
-        refuse_gradient_of_steps("BacksolveAdjoint", scaled_error, stiffness)
-        solve: BacksolvedSolve = ctx.solve
-        state, kept, *_ = ctx.saved_tensors
-        adjoint = torch.zeros_like(state) if y1 is None else y1
-        gradients = [torch.zeros_like(param) for param in solve.params]
-        ends = [*ctx.t[1:], ctx.t_reached]
-        for i in reversed(range(len(ctx.t))):
-            at_start, at_end = arriving(ctx, i, saved, sampled)
-            for row, theta in zip(ctx.saves[i].rows, ctx.saves[i].theta, strict=True):
-                state = kept[row] if kept is not None and theta == 1.0 else state
-            dW = solve.increment(ends[i], ctx.t[i])
-            state, adjoint = _heun(solve, ends[i], -ctx.dt[i], dW, state, add(at_end, adjoint), gradients)
-            adjoint = add(at_start, adjoint)
-        if ctx.saves_start and saved is not None:
-            adjoint = adjoint + saved[0]
-        _, wants_y0, *wants_params = ctx.needs_input_grad
-        return (
-            None,
-            adjoint if wants_y0 else None,
-            *(gradient if wanted else None for gradient, wanted in zip(gradients, wants_params, strict=True)),
-        )
+        refuse_gradient_of_steps("BacksolveAdjoint", *cotangents[2:4])
+        check_unchanged(ctx.y0_version)
+        return ctx.solve.captured.replay(lambda: _backwards(ctx, ctx.solve, *cotangents))
+
+
+def _already_run(y0: Tensor) -> StochasticTrajectory:
+    raise AssertionError("a solve runs once")
+
+
+def _backwards(
+    ctx: Any,
+    solve: BacksolvedSolve,
+    y1: Tensor | None,
+    saved: Tensor | None,
+    scaled_error: Tensor | None,
+    stiffness: Tensor | None,
+    sampled: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    state, kept, y0 = ctx.saved_tensors
+    solve.compare_start(y0)
+    adjoint = torch.zeros_like(state) if y1 is None else y1
+    gradients: list[Tensor | None] = [None] * len(solve.captured.targets)
+    ends = [*ctx.t[1:], ctx.t_reached]
+    for i in reversed(range(len(ctx.t))):
+        at_start, at_end = arriving(ctx, i, saved, sampled)
+        for row, theta in zip(ctx.saves[i].rows, ctx.saves[i].theta, strict=True):
+            state = kept[row] if kept is not None and theta == 1.0 else state
+        dW = solve.increment(ends[i], ctx.t[i])
+        state, adjoint = _heun(solve, ends[i], -ctx.dt[i], dW, state, add(at_end, adjoint), gradients)
+        adjoint = add(at_start, adjoint)
+    if ctx.saves_start and saved is not None:
+        adjoint = adjoint + saved[0]
+    _, wants_y0, *wants_params = ctx.needs_input_grad
+    return (
+        None,
+        adjoint if wants_y0 else None,
+        *(x if wanted else None for x, wanted in zip(solve.captured.gradients(gradients), wants_params, strict=True)),
+    )
 
 
 def _heun(
@@ -98,7 +138,7 @@ def _heun(
     dW: Tensor,
     state: Tensor,
     adjoint: Tensor,
-    gradients: Sequence[Tensor],
+    gradients: list[Tensor | None],
 ) -> tuple[Tensor, Tensor]:
     """One step of Heun's method of signed length dt; the parameters' part is added to `gradients`."""
 
@@ -106,10 +146,11 @@ def _heun(
         with torch.enable_grad():
             leaf = y.detach().requires_grad_()
             moved = solve.motion(t, dt, leaf, dW)
-        found = torch.autograd.grad(moved, (leaf, *solve.params), a, allow_unused=True, materialize_grads=True)
-        if gradients:
-            torch._foreach_add_(list(gradients), list(found[1:]), alpha=-0.5)
-        return moved.detach(), found[0]
+        if not moved.requires_grad:
+            return moved, torch.zeros_like(y)
+        found = torch.autograd.grad(moved, (leaf, *solve.captured.targets), a, allow_unused=True)
+        add_to(gradients, found[1:], -0.5)
+        return moved.detach(), torch.zeros_like(y) if found[0] is None else found[0]
 
     moved, pulled = pull(t, state, adjoint)
     again, back = pull(t + dt, state + moved, adjoint - pulled)

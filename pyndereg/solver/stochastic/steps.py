@@ -1,11 +1,13 @@
 """Steps of a stochastic method along a path, taken for the first time or again."""
 
+import copy
+
 import torch
 from torch import Tensor
 
-from pyndereg.ivp import SDEProblem, SolveOptions
+from pyndereg.ivp import SolveOptions, StateLayout
 from pyndereg.ivp.sde import BrownianMotion
-from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.field import Field
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.stochastic.integration import Increments, TakenStep
 from pyndereg.solver.stochastic.methods import StochasticMethod
@@ -13,26 +15,36 @@ from pyndereg.solver.stochastic.step import scaled_error
 
 
 class StepTaker:
-    """Takes steps of one method, differentiably; see `TakeStep`.
+    """Takes steps of one method, differentiably; see `TakeStep`. It holds nothing of the user's but the fields.
 
     Args:
-        problem, options, method: what is solved, and how.
+        drift, diffusion: f and g.
+        layout, options, method: of the state, and how it is solved.
         path: of the Brownian motion; asked where increments are not at hand.
         t1: where the last step ends, in the problem's time units.
-
-    Attributes:
-        drift, diffusion: f and g, which count their evaluations.
     """
 
     def __init__(
-        self, problem: SDEProblem, options: SolveOptions, method: StochasticMethod, path: BrownianMotion, t1: float
+        self,
+        drift: Field,
+        diffusion: Field,
+        layout: StateLayout,
+        options: SolveOptions,
+        method: StochasticMethod,
+        path: BrownianMotion,
+        t1: float,
     ) -> None:
-        self.drift, self.diffusion = Field(problem), DiffusionField(problem)
+        self.drift, self.diffusion = drift, diffusion
         self._method, self._path, self._t1 = method, path, t1
-        layout = problem.layout
         self._shape, self._rtol = layout.solver_shape, options.rtol
         self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
         self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
+
+    def on(self, drift: Field, diffusion: Field) -> "StepTaker":
+        """The same steps for other right-hand sides."""
+        other = copy.copy(self)
+        other.drift, other.diffusion = drift, diffusion
+        return other
 
     def __call__(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:
         """One step, from a state of any shape that has its elements. Arguments as those of `TakeStep`."""

@@ -1,0 +1,160 @@
+"""The first evaluation of f, watched: what it depends on, and what the solve can keep for its gradient."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp import (
+    Backprop,
+    ContinuousAdjoint,
+    DiscreteAdjoint,
+    ForwardSensitivity,
+    Gradient,
+    ODEProblem,
+    SolveOptions,
+    SolveWarning,
+)
+from pyndereg.ivp.errors import GradientRefused
+from pyndereg.solver.continuous import what_to_keep
+from pyndereg.solver.field import Field
+from pyndereg.solver.gradients.around import Around
+from pyndereg.solver.gradients.captured import Captured, Target, capture, keep_graphs, must_be_exchanged
+from pyndereg.solver.gradients.surroundings import Surroundings
+from pyndereg.solver.gradients.watch import Seen, watched
+from pyndereg.solver.integration import Keep
+from pyndereg.solver.runge_kutta import Stage
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a solve starts from.
+
+    Attributes:
+        stage: the first stage, with a graph where gradients may be asked for.
+        field: f, to go on with.
+        captured: f as it is now; None where nothing can ask for a gradient.
+        keep: what is kept of the accepted steps.
+        targets: what kept graphs are differentiated with respect to.
+        hooked: tensors among these that a hook must not be added to.
+    """
+
+    stage: Stage
+    field: Field
+    captured: Captured | None
+    keep: Keep = Keep.NOTHING
+    targets: tuple[Target, ...] = ()
+    hooked: tuple[Tensor, ...] = ()
+
+
+def begin(
+    problem: ODEProblem,
+    options: SolveOptions,
+    y0: Tensor,
+    surroundings: Surroundings,
+    *,
+    with_time: bool,
+    adaptive: bool,
+) -> Start:
+    """Evaluate f at t0 and y0.
+
+    Args:
+        y0: flat. Shape (size,).
+        surroundings: those of the solve.
+        with_time: whether the graph reaches t.
+        adaptive: whether errors decide on the steps.
+    Raises:
+        GradientRefused: f is another function at each evaluation, which the gradient cannot follow.
+    """
+    grad_mode = torch.is_grad_enabled()
+    around = Around(surroundings, {})
+    field = Field(problem)
+    if around.is_needed:
+        field = field.on(problem.f, around, None, casts=around.casts)
+    t = torch.full((), problem.interval[0], dtype=y0.dtype, device=y0.device, requires_grad=with_time)
+    y = y0.detach().view(problem.layout.solver_shape).requires_grad_(grad_mode)
+    slope, seen = watched(lambda: field(t, y), (y, t), must_be_exchanged)
+    if adaptive:
+        warn_of_coarse_results(seen, options.rtol, y0.dtype)
+    captured = capture([field], problem.parameters, seen, surroundings) if grad_mode or seen.draws else None
+    with_grad = grad_mode and captured is not None and (with_time or y0.requires_grad or bool(captured.inputs))
+    keep = keep_for(options.gradient) if with_grad else Keep.NOTHING
+    if captured is not None and (seen.changed or seen.draws) and (keep is not Keep.STAGES or adaptive):
+        field.evaluations += 1
+        if not captured.reproduces(captured.fields[0], t, y, slope):
+            if adaptive and seen.draws:
+                warn_of_random_numbers(field.name)
+            keep = keep_of_changing(options.gradient, field.name, seen) if with_grad else keep
+    stage = Stage(t, y, slope)
+    if not with_grad or captured is None:
+        return Start(stage, field, None)
+    if keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
+        return Start(stage, field, captured, keep, captured.targets)
+    kept = keep_graphs(field, captured)
+    return Start(stage, kept.field, captured, keep, kept.targets, kept.hooked)
+
+
+def begin_again(
+    problem: ODEProblem, options: SolveOptions, y0: Tensor, captured: Captured, *, with_time: bool
+) -> Start:
+    """The start of an earlier solve once more, with f as it was then; arguments as those of `begin`."""
+    field = captured.fields[0].again()
+    t = torch.full((), problem.interval[0], dtype=y0.dtype, device=y0.device, requires_grad=with_time)
+    y = y0.detach().view(problem.layout.solver_shape).requires_grad_(torch.is_grad_enabled())
+    captured.check_versions()
+    stage = Stage(t, y, field(t, y))
+    if not torch.is_grad_enabled() or not (with_time or y0.requires_grad or captured.inputs):
+        return Start(stage, field, None)
+    return Start(stage, field, captured, keep_for(options.gradient), captured.targets)
+
+
+def keep_for(gradient: Gradient) -> Keep:
+    """What a forward solve keeps of its steps for a gradient."""
+    if isinstance(gradient, Backprop):
+        return Keep.STAGES
+    if isinstance(gradient, ForwardSensitivity):
+        return Keep.NOTHING
+    return what_to_keep(gradient) if isinstance(gradient, ContinuousAdjoint) else Keep.STATES
+
+
+def keep_of_changing(gradient: Gradient, name: str, seen: Seen) -> Keep:
+    """What a forward solve keeps where f is another function at each evaluation: the graphs of its stages.
+
+    Raises:
+        GradientRefused: the gradient evaluates f again.
+    """
+    if isinstance(gradient, ForwardSensitivity):
+        return Keep.NOTHING
+    if isinstance(gradient, Backprop) or gradient == DiscreteAdjoint():
+        return Keep.STAGES
+    why = "draws random numbers" if seen.draws else "changes a buffer of its own"
+    raise GradientRefused(
+        f"{name} {why} in each evaluation, and {gradient} evaluates it again, when it is another function; pass "
+        "gradient=Backprop() or DiscreteAdjoint(), call eval() on its modules, or draw before the solve"
+    )
+
+
+def warn_of_random_numbers(name: str) -> None:
+    """Tell that step control cannot follow a random right-hand side."""
+    warnings.warn(
+        f"{name} draws random numbers in each evaluation, which the step control takes for errors and answers with "
+        "ever shorter steps; draw them once before the solve, call eval() on its modules, or take steps of one length "
+        "with dt= and adaptive=False",
+        SolveWarning,
+        stacklevel=2,
+    )
+
+
+def warn_of_coarse_results(seen: Seen, rtol: float, dtype: torch.dtype) -> None:
+    """Tell that f computes in half precision and the tolerance lies below what that resolves."""
+    halves = max(torch.finfo(torch.bfloat16).eps, torch.finfo(torch.float16).eps)
+    smallest = torch.finfo(torch.float16).eps
+    if smallest <= seen.coarsest <= halves and rtol < seen.coarsest:
+        name = "bfloat16" if seen.coarsest == torch.finfo(torch.bfloat16).eps else "float16"
+        warnings.warn(
+            f"f computes in {name}, which resolves {seen.coarsest:.0e}, and rtol={rtol:g} lies below that, so the "
+            f"steps shorten against rounding; pass rtol={seen.coarsest:.0e} or more, or let f compute in {dtype}",
+            SolveWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,61 @@
+"""Whether what a backward pass computes again is what the solve computed."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp.errors import GradientRefused
+
+
+class Agreement:
+    """Compares states and slopes that are computed again with those that were kept; read once, at the end.
+
+    A step taken again may differ by rounding: by the square root of the unit roundoff in units of what the step moves
+    the state by, for a field that computes otherwise under autograd (torch's fused layers do), and by some units in the
+    last place of the state.
+
+    Args:
+        dtype: of the states.
+        coarsest: the largest unit roundoff among the results of f's operations.
+    """
+
+    def __init__(self, dtype: torch.dtype, coarsest: float) -> None:
+        self._eps = torch.finfo(dtype).eps
+        self._relative = math.sqrt(max(self._eps, coarsest))
+        self._rows: list[Tensor] = []
+        self._times: list[float] = []
+
+    def compare(self, t: float, found: Tensor, kept: Tensor, moved: Tensor, dt: float = 1.0) -> None:
+        """Take note of a pair.
+
+        Args:
+            t: its time, in the problem's time units.
+            found, kept: what was computed again, and what it should be. One shape.
+            moved: whose largest element times |dt| is what rounding is measured against. Any shape.
+        """
+        largest = torch.linalg.vector_norm
+        rows = (largest(found - kept, math.inf), largest(moved, math.inf) * abs(dt), largest(kept, math.inf))
+        self._rows.append(torch.stack(rows))
+        self._times.append(t)
+
+    def check(self) -> None:
+        """Compare.
+
+        Raises:
+            GradientRefused: one pair differs by more than rounding.
+        """
+        if not self._rows:
+            return
+        off, moved, size = torch.stack(self._rows).double().cpu().unbind(1)
+        allowed = self._relative * moved + 16 * self._eps * size
+        excess = torch.where(off > allowed, off / allowed, 0.0)
+        worst = int(excess.argmax())
+        if excess[worst] > 0:
+            raise GradientRefused(
+                f"f is no longer what it was in the solve: computed again at t={self._times[worst]:g}, it leads to a "
+                f"value that is off by {off[worst]:.2g} where rounding explains {allowed[worst]:.2g}; call backward "
+                "before f changes, keep what f uses in modules, attributes or closures, or pass gradient=Backprop()"
+            )
+        self._rows.clear()
+        self._times.clear()

@@ -1,0 +1,32 @@
+"""The contexts in which a right-hand side is called."""
+
+from contextlib import AbstractContextManager, ExitStack
+
+from torch import Tensor
+
+from pyndereg.solver.gradients.surroundings import Surroundings
+from pyndereg.solver.gradients.watch import Exchange, eagerly
+
+
+class Around:
+    """Makes the context of one call.
+
+    Args:
+        surroundings: those of the solve.
+        exchanged: tensors to exchange for their aliases as they enter torch's functions, by id.
+    """
+
+    def __init__(self, surroundings: Surroundings, exchanged: dict[int, tuple[Tensor, Tensor]]) -> None:
+        self._surroundings, self._exchanged = surroundings, exchanged
+        self.is_needed = bool(surroundings.autocast or exchanged)
+        self.casts = bool(surroundings.autocast)
+
+    def __call__(self) -> AbstractContextManager[object]:
+        """The context."""
+        stack = ExitStack()
+        if self._surroundings.autocast:
+            stack.enter_context(self._surroundings.of_field())
+        if self._exchanged:
+            stack.enter_context(eagerly())
+            stack.enter_context(Exchange(self._exchanged))
+        return stack

@@ -1,0 +1,207 @@
+"""What right-hand sides depend on at a solve, and private copies of them for its backward pass.
+
+The gradient of a solve is that of the computation that was run. The inputs of its autograd Function are the tensors
+that were declared, that entered the first evaluation, or that a copy of the right-hand side holds; the copy, which
+nobody else can change, has an alias of each in its place, and the backward pass differentiates with respect to these.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from pyndereg.ivp.errors import GradientRefused
+from pyndereg.solver.field import Field
+from pyndereg.solver.gradients.around import Around
+from pyndereg.solver.gradients.guard import Guard
+from pyndereg.solver.gradients.private_copy import Copier, Counter
+from pyndereg.solver.gradients.surroundings import Surroundings
+from pyndereg.solver.gradients.watch import (
+    Seen,
+    alias_of,
+    random_states,
+    restore_random_states,
+    same_states,
+)
+
+Result = TypeVar("Result")
+Target = Tensor | GradientEdge
+
+
+@dataclass(frozen=True)
+class Captured:
+    """Right-hand sides as they were at a solve.
+
+    Attributes:
+        inputs: the tensors that may receive gradients, each once.
+        aliases: one of each, which the copies use in its place.
+        computed: aliases of computed tensors that did not enter the first evaluation.
+        fields: the copies.
+        surroundings: to call the copies in.
+        versions: tensors that the copies share with the originals, and their versions at the solve.
+        counters: whole numbers that may count evaluations.
+        coarsest: the largest unit roundoff among the results of f's operations.
+        is_isolated: whether evaluating the copies changes nothing of the user's.
+    """
+
+    inputs: tuple[Tensor, ...]
+    aliases: tuple[Tensor, ...]
+    computed: tuple[Tensor, ...]
+    fields: tuple[Field, ...]
+    surroundings: Surroundings
+    versions: tuple[tuple[Tensor, int], ...]
+    counters: tuple[Counter, ...]
+    coarsest: float
+    is_isolated: bool
+
+    def for_backward(self) -> "Captured":
+        """The same without the user's tensors, which a backward pass must not hold."""
+        return replace(self, inputs=())
+
+    @property
+    def targets(self) -> tuple[Tensor, ...]:
+        """What a backward pass over the copies differentiates with respect to: aliases, then the computed tensors."""
+        return (*self.aliases, *self.computed)
+
+    def gradients(self, found: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Those of the inputs, from those of the targets (computed tensors may be missing at their end).
+
+        Raises:
+            GradientRefused: a computed tensor has one.
+        """
+        for gradient, alias in zip(found[len(self.aliases) :], self.computed, strict=False):
+            if gradient is not None:
+                raise GradientRefused(
+                    f"f began to use a computed tensor of shape {tuple(alias.shape)} after t0, so its gradient would "
+                    "be lost; list it in params="
+                )
+        return list(found[: len(self.aliases)])
+
+    def replay(self, function: Callable[[], Result]) -> Result:
+        """function(), a backward pass over the copies, in the surroundings of the solve.
+
+        Raises:
+            GradientRefused: a tensor that the copies share was changed in place since the solve.
+        """
+        self.check_versions()
+        before = [field.evaluations for field in self.fields]
+        result = self.surroundings.put_back(function)
+        made = {field.evaluations - count for field, count in zip(self.fields, before, strict=True)} - {0}
+        for counter in self.counters:
+            for evaluations in made:
+                counter.carry_over(evaluations)
+        return result
+
+    def check_versions(self) -> None:
+        """Refuse a gradient after a change in place.
+
+        Raises:
+            GradientRefused: there was one since the solve.
+        """
+        for tensor, version in self.versions:
+            if tensor._version != version:
+                raise GradientRefused(
+                    f"a tensor of shape {tuple(tensor.shape)} that f uses was changed in place between the solve and "
+                    "its backward pass (by an optimizer's step, say); call backward before the change, or solve again"
+                )
+
+    def reproduces(self, field: Field, t: Tensor, y: Tensor, slope: Tensor) -> bool:
+        """Whether a copy yields the same slope again, bit for bit and without drawing random numbers."""
+        if not self.is_isolated:
+            return False
+        states = random_states(y.device)
+        with torch.no_grad():
+            again = self.surroundings.put_back(lambda: field(t, y.detach()))
+        draws = not same_states(states, random_states(y.device))
+        if draws:
+            restore_random_states(states, y.device)
+        return not draws and bool(torch.equal(again, slope.detach()))
+
+
+def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, surroundings: Surroundings) -> Captured:
+    """Copy right-hand sides, after their first evaluation.
+
+    Args:
+        declared: tensors that receive gradients, in the order of the gradients.
+        seen: what the first evaluations showed.
+        surroundings: those of the solve.
+    Raises:
+        GradientRefused: a tensor with a hook enters in a way that does not let its gradient be summed up first.
+    """
+    inputs = {id(x): x for x in (*declared, *seen.captured.values())}
+    aliases = {key: seen.exchanged[key][1] if key in seen.exchanged else alias_of(x) for key, x in inputs.items()}
+    copier = Copier(aliases, seen.changed.keys())
+    copies = [copier(field.function) for field in fields]
+    inputs |= copier.inputs
+    for key, leaf in seen.hidden.items():
+        if key not in copier.reached:
+            refuse_hooks(leaf)
+            aliases[key] = leaf
+    outside = {key: (x, aliases[key]) for key, x in seen.captured.items() if key not in copier.reached}
+    around = Around(surroundings, {key: pair for key, pair in outside.items() if key not in seen.hidden})
+    guard = Guard({id(alias) for alias in (*aliases.values(), *copier.computed)})
+    versions = [(aliases.get(key, x), version) for key, (x, version) in seen.entered.items()]
+    return Captured(
+        inputs=tuple(inputs.values()),
+        aliases=tuple(aliases[key] for key in inputs),
+        computed=tuple(copier.computed),
+        fields=tuple(_on(field, copy, around, guard) for field, copy in zip(fields, copies, strict=True)),
+        surroundings=surroundings,
+        versions=tuple(versions),
+        counters=tuple(copier.counters),
+        coarsest=seen.coarsest,
+        is_isolated=seen.changed.keys() <= copier.reached,
+    )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A right-hand side whose evaluations keep their graphs, and what to differentiate these with respect to.
+
+    Attributes:
+        field: f itself, with the tensors exchanged that a kept graph must not reach.
+        targets: one for each input.
+        hooked: the inputs that are reached by their own graph.
+    """
+
+    field: Field
+    targets: tuple[Target, ...]
+    hooked: tuple[Tensor, ...]
+
+
+def keep_graphs(field: Field, captured: Captured) -> Kept:
+    """f for a solve that keeps the graph of every stage; arguments as those of `capture`."""
+    pairs = {
+        id(x): (x, alias) for x, alias in zip(captured.inputs, captured.aliases, strict=True) if must_be_exchanged(x)
+    }
+    around = Around(captured.surroundings, pairs)
+    reached = [x for x in captured.inputs if id(x) not in pairs]
+    guard = Guard({*(id(x) for x in reached), *(id(alias) for _, alias in pairs.values())})
+    targets = tuple(pairs[id(x)][1] if id(x) in pairs else get_gradient_edge(x) for x in captured.inputs)
+    return Kept(_on(field, field.function, around, guard), targets, tuple(reached))
+
+
+def must_be_exchanged(x: Tensor) -> bool:
+    """Whether a graph that is differentiated stage by stage must not reach a tensor: its hooks, its own graph."""
+    return x.grad_fn is not None or bool(x._backward_hooks)
+
+
+def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:
+    return field.on(function, around if around.is_needed else None, guard.check, casts=around.casts)
+
+
+def refuse_hooks(leaf: Tensor) -> None:
+    """Refuse a hook that would run once for each stage.
+
+    Raises:
+        GradientRefused: the tensor has one.
+    """
+    if leaf._backward_hooks:
+        raise GradientRefused(
+            f"a tensor of shape {tuple(leaf.shape)} has a hook that would run once for each evaluation of f rather "
+            "than once on its gradient; register the hook before the solve, on a tensor that f finds as an attribute "
+            "or in a closure"
+        )

@@ -1,0 +1,49 @@
+"""Finds what a right-hand side begins to depend on after its first evaluation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyndereg.ivp.errors import GradientRefused
+from pyndereg.solver.gradients.graph import foreign_to
+from pyndereg.solver.gradients.watch import random_states, restore_random_states, watched
+
+
+class Guard:
+    """Looks at the graph of an evaluation that has another number of nodes than those before it.
+
+    Args:
+        known: ids of the leaves that a graph may lead to.
+    """
+
+    def __init__(self, known: set[int]) -> None:
+        self._known = known
+        self._counts: set[int] = set()
+
+    def check(self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int) -> None:
+        """Look at one evaluation, if it is of a new kind.
+
+        Args:
+            evaluate: makes it again, where only a second look tells a leaf that f made from one that it found.
+            slope: its result.
+            arguments: what it was given.
+            first: `torch.autograd._get_sequence_nr()` before it.
+        Raises:
+            GradientRefused: it depends on a tensor that does not receive its gradient.
+        """
+        count = torch.autograd._get_sequence_nr() - first
+        if count in self._counts:
+            return
+        if foreign_to(slope, arguments, self._known, first):
+            first = torch.autograd._get_sequence_nr()
+            states = random_states(slope.device)
+            again, seen = watched(evaluate, arguments)
+            restore_random_states(states, slope.device)
+            foreign = foreign_to(again, arguments, self._known | seen.made.keys(), first)
+            if foreign:
+                raise GradientRefused(
+                    f"f depends on a tensor of shape {tuple(foreign[0].shape)} that requires a gradient and that it "
+                    "did not use at t0, so its gradient would be lost; list it in params=, or detach it"
+                )
+        self._counts.add(count)

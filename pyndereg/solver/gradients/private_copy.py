@@ -1,0 +1,271 @@
+"""Private copies of right-hand sides: what the user does to the originals afterwards does not reach them.
+
+Modules, functions, bound methods, partials and callable objects are copied, as deep as tensors lie in them; the rest is
+shared. Tensors keep their memory: a tensor that receives a gradient is replaced by its alias, every other one by a
+detached view, and those that an evaluation changes in place by a clone, so that evaluating the copy changes nothing.
+"""
+
+import functools
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyndereg.solver.gradients.code import globals_named, is_library, rebinds_globals
+from pyndereg.solver.gradients.watch import alias_of
+
+# Longer lists are data rather than parts of a model.
+LONGEST_CONTAINER = 1000
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+@dataclass
+class Counter:
+    """A whole number in an original and in its copy, which may count evaluations.
+
+    Attributes:
+        original, copy: the attributes of an object, or a cell of a function.
+        name: of the number.
+        before: its value in the copy when it was last looked at.
+    """
+
+    original: Any
+    copy: Any
+    name: str
+    before: int
+
+    def carry_over(self, evaluations: int) -> None:
+        """Count in the original what was counted in the copy, if it counts evaluations."""
+        now, theirs = self._value(self.copy), self._value(self.original)
+        if type(now) is int and type(theirs) is int and now - self.before == evaluations:
+            self.before = now
+            if isinstance(self.original, dict):
+                self.original[self.name] = theirs + evaluations
+            else:
+                self.original.cell_contents = theirs + evaluations
+
+    def _value(self, where: Any) -> Any:
+        return where.get(self.name) if isinstance(where, dict) else where.cell_contents
+
+
+@dataclass
+class Copier:
+    """Copies right-hand sides, all with the same tensors.
+
+    Args:
+        aliases: of tensors that receive gradients, by the ids of these; leaves that are found join them.
+        changed: ids of the tensors that an evaluation changes in place.
+
+    Attributes:
+        inputs: the leaves that were found, by id.
+        reached: ids of all tensors that were replaced.
+        computed: aliases of computed tensors that were found and do not receive a gradient.
+        counters: whole numbers in what was copied, as `Counter`s.
+    """
+
+    aliases: dict[int, Tensor]
+    changed: Collection[int]
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    reached: set[int] = field(default_factory=set)
+    computed: list[Tensor] = field(default_factory=list)
+    counters: list["Counter"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._memo: dict[int, Any] = {}
+        self._kept: list[Any] = []  # what the memo's ids belong to
+
+    def __call__(self, value: Any) -> Any:
+        """The copy of a value; the value itself where nothing in it needs one."""
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        key = id(value)
+        if key in self._memo:
+            return self._memo[key]
+        copy = self._copier(value)
+        if copy is None:
+            return value
+        self._kept.append(value)
+        return copy(value)
+
+    def _copier(self, value: Any) -> Callable[[Any], Any] | None:
+        """How a value is copied; None if it is shared."""
+        if isinstance(value, nn.Module):
+            return None if isinstance(value, torch.jit.ScriptModule) else self._module
+        kind = type(value)
+        if kind is types.FunctionType:
+            return self._function
+        if kind is types.MethodType:
+            return self._method
+        if kind is functools.partial:
+            return self._partial
+        if kind in (list, dict, OrderedDict) or isinstance(value, tuple):
+            return self._container if len(value) <= LONGEST_CONTAINER else None
+        if callable(value) and hasattr(value, "__dict__") and not isinstance(value, type) and not is_library(kind):
+            return self._object
+        return None
+
+    def _tensor(self, x: Tensor) -> Tensor:
+        key = id(x)
+        if key in self.aliases:
+            self.reached.add(key)
+            return self.aliases[key]
+        if key in self._memo:
+            return self._memo[key]
+        self._kept.append(x)
+        self._memo[key] = copy = self._new_tensor(x, key)
+        self.reached.add(key)
+        return copy
+
+    def _new_tensor(self, x: Tensor, key: int) -> Tensor:
+        if key in self.changed:
+            return x.detach().clone()
+        if not x.requires_grad or nn.parameter.is_lazy(x):
+            return x if x.is_inference() else x.detach()
+        alias = alias_of(x)
+        if x.is_leaf:
+            self.inputs[key] = x
+            self.aliases[key] = alias
+        else:
+            self.computed.append(alias)
+        return alias
+
+    def _module(self, module: nn.Module) -> Any:
+        original = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            original = module.module
+        if original is not None:  # what a compiled or distributed module runs, without what it does to gradients
+            self._memo[id(module)] = copy = self(original)
+            return copy
+        copy: Any = object.__new__(type(module))
+        self._memo[id(module)] = copy
+        attributes = copy.__dict__
+        attributes.update(module.__dict__)
+        if attributes.get("_compiled_call_impl") is not None:
+            attributes["_compiled_call_impl"] = None
+        for name, value in module.__dict__.items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                attributes[name] = type(value)((key, self(item)) for key, item in value.items())
+            elif name in HOOKS:
+                if value:
+                    attributes[name] = type(value)((key, self(item)) for key, item in value.items())
+                else:
+                    attributes[name] = type(value)()
+            elif type(value) not in SIMPLE and "state_dict" not in name:
+                attributes[name] = self(value)
+        self._note_numbers(vars(module), attributes)
+        return copy
+
+    def _object(self, value: Any) -> Any:
+        copy = object.__new__(type(value))
+        self._memo[id(value)] = copy
+        copy.__dict__.update({name: self(item) for name, item in value.__dict__.items()})
+        self._note_numbers(value.__dict__, copy.__dict__)
+        return copy
+
+    def _note_numbers(self, original: Any, copy: Any) -> None:
+        for name, value in original.items():
+            if type(value) is int and not name.startswith("_"):
+                self.counters.append(Counter(original, copy, name, value))
+
+    def _method(self, method: types.MethodType) -> Any:
+        owner = method.__self__
+        if isinstance(owner, type) or (is_library(type(owner)) and not isinstance(owner, nn.Module)):
+            return method
+        copied = self(owner) if not hasattr(owner, "__dict__") or callable(owner) else self._plain(owner)
+        return types.MethodType(method.__func__, copied)
+
+    def _plain(self, owner: Any) -> Any:
+        """The copy of an object whose method is called."""
+        if id(owner) not in self._memo:
+            self._kept.append(owner)
+            return self._object(owner)
+        return self._memo[id(owner)]
+
+    def _partial(self, partial: functools.partial[Any]) -> Any:
+        keywords = {name: self(value) for name, value in partial.keywords.items()}
+        return functools.partial(self(partial.func), *(self(x) for x in partial.args), **keywords)
+
+    def _container(self, container: Any) -> Any:
+        kind, is_dict = type(container), isinstance(container, dict)
+        originals = list(container.values()) if is_dict else container
+        self._memo[id(container)] = container  # one that holds itself is not followed twice
+        items = [self(item) for item in originals]
+        # A list of numbers, say, stays the user's: what counts evaluations goes on counting.
+        if any(one is not other for one, other in zip(items, originals, strict=True)):
+            if is_dict:
+                copy = kind(zip(container, items, strict=True))
+            else:
+                copy = kind(*items) if hasattr(kind, "_fields") else kind(items)
+            self._memo[id(container)] = copy
+        return self._memo[id(container)]
+
+    def _function(self, function: types.FunctionType) -> Any:
+        original = getattr(function, "_torchdynamo_orig_callable", None)
+        if original is not None:
+            self._memo[id(function)] = copy = self(original)
+            return copy
+        if is_library(function):
+            return function
+        cells = function.__closure__
+        inside = self._globals(function)
+        data = (function.__defaults__, function.__kwdefaults__)
+        if cells is None and inside is function.__globals__ and data == (None, None) and not function.__dict__:
+            return function
+        new_cells = None if cells is None else tuple(types.CellType() for _ in cells)
+        copy = types.FunctionType(function.__code__, inside, function.__name__, None, new_cells)
+        self._memo[id(function)] = copy
+        copy.__defaults__ = self(function.__defaults__)
+        copy.__kwdefaults__ = self(function.__kwdefaults__)
+        copy.__dict__.update({name: self(value) for name, value in function.__dict__.items()})
+        copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+        for cell, new in zip(cells or (), new_cells or (), strict=True):
+            self._fill(cell, new)
+        return copy
+
+    def _fill(self, cell: types.CellType, new: types.CellType) -> None:
+        try:
+            value = cell.cell_contents
+        except ValueError:  # it is empty yet
+            return
+        new.cell_contents = self(value)
+        if type(value) is int:
+            self.counters.append(Counter(cell, new, "cell_contents", value))
+
+    def _globals(self, function: types.FunctionType) -> dict[str, Any]:
+        """The function's globals, or a copy in which the data that it names are copied."""
+        code, original = function.__code__, function.__globals__
+        if rebinds_globals(code):
+            return original
+        names = [name for name in globals_named(code) if name in original and _is_data(original[name])]
+        if not names:
+            return original
+        key = id(original)
+        if key not in self._memo:
+            self._kept.append(original)
+            self._memo[key] = dict(original)
+        copy = self._memo[key]
+        for name in names:
+            copy[name] = self(original[name])
+        return copy
+
+
+SIMPLE = frozenset({bool, int, float, complex, str, bytes, type(None), set, frozenset, torch.dtype, torch.device})
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a global can change what a function computes, other than a module, a class or a library's function."""
+    if isinstance(value, types.ModuleType | type | types.BuiltinFunctionType):
+        return False
+    return not (isinstance(value, types.FunctionType) and is_library(value))

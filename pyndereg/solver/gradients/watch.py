@@ -1,0 +1,208 @@
+"""One evaluation of a right-hand side, watched: which tensors enter it, and whether it is the same function again."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pyndereg.solver.gradients.graph import foreign_to
+
+# Whether a tensor belongs to one of torch.func's transforms.
+is_transformed: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined]
+
+
+@dataclass
+class Seen:
+    """What a watched evaluation showed; tensors by their ids.
+
+    Attributes:
+        captured: those that require a gradient and are older than the evaluation, in the order in which they entered.
+        exchanged: of these, those that were exchanged for an alias as they entered: (tensor, alias).
+        hidden: of these, leaves that entered in a way that torch's functions do not show.
+        entered: those that entered and are not changed in place, with their versions.
+        changed: those that were changed in place.
+        made: those that the evaluation itself made.
+        draws: whether random numbers were drawn from torch's generators.
+        coarsest: the largest unit roundoff among the results of its operations.
+    """
+
+    captured: dict[int, Tensor] = field(default_factory=dict)
+    exchanged: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    entered: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
+    changed: dict[int, Tensor] = field(default_factory=dict)
+    made: dict[int, Tensor] = field(default_factory=dict)
+    draws: bool = False
+    coarsest: float = 0.0
+
+    def merged(self, other: "Seen") -> "Seen":
+        """What two evaluations showed together."""
+        return Seen(
+            {**self.captured, **other.captured},
+            {**self.exchanged, **other.exchanged},
+            {**self.hidden, **other.hidden},
+            {**self.entered, **other.entered},
+            {**self.changed, **other.changed},
+            {},
+            self.draws or other.draws,
+            max(self.coarsest, other.coarsest),
+        )
+
+
+class Watch(TorchFunctionMode):
+    """Notes the tensors that enter torch's functions, and exchanges those that a kept graph must not reach itself.
+
+    Args:
+        arguments: the tensors that the evaluation is given.
+        exchange: which captured tensors to exchange for an alias; None for none of them.
+    """
+
+    def __init__(self, arguments: tuple[Tensor, ...], exchange: Callable[[Tensor], bool] | None = None) -> None:
+        super().__init__()
+        self.seen = Seen()
+        self._arguments = {id(argument) for argument in arguments}
+        self._exchange = exchange
+        self._versions: dict[int, tuple[Tensor, int]] = {}
+        self._first = torch.autograd._get_sequence_nr()
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """One call of a torch function."""
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is not None:
+            self.seen.draws = True
+        args, kwargs = mapped(self._enter, args), mapped(self._enter, kwargs)
+        result = func(*args, **kwargs)
+        for tensor in tensors_in(result):
+            self._leave(tensor)
+        return result
+
+    def finish(self) -> Seen:
+        """What was seen, once the evaluation is over."""
+        for key, (x, version) in self._versions.items():
+            if x._version != version:
+                self.seen.changed[key] = x
+            elif key not in self.seen.made:
+                self.seen.entered[key] = (x, version)
+        return self.seen
+
+    def _enter(self, x: Tensor) -> Tensor:
+        key = id(x)
+        if key in self.seen.made or key in self._arguments or is_transformed(x) or x.is_inference():
+            return x
+        self._versions.setdefault(key, (x, x._version))
+        if not x.requires_grad or not torch.is_grad_enabled():
+            return x
+        if x.grad_fn is not None and x.grad_fn._sequence_nr() >= self._first:
+            self.seen.made[key] = x  # by something that torch's functions do not show
+            return x
+        self.seen.captured[key] = x
+        if self._exchange is None or not self._exchange(x):
+            return x
+        return self.seen.exchanged.setdefault(key, (x, alias_of(x)))[1]
+
+    def _leave(self, x: Tensor) -> None:
+        if id(x) not in self._versions and id(x) not in self._arguments:
+            self.seen.made[id(x)] = x
+        if x.ndim > 0 and x.is_floating_point():
+            self.seen.coarsest = max(self.seen.coarsest, torch.finfo(x.dtype).eps)
+
+
+class Exchange(TorchFunctionMode):
+    """Exchanges tensors for their aliases as they enter torch's functions.
+
+    Args:
+        pairs: by the id of a tensor, itself and its alias.
+    """
+
+    def __init__(self, pairs: dict[int, tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._pairs = pairs
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """One call of a torch function."""
+        return func(*mapped(self._enter, args), **mapped(self._enter, kwargs or {}))
+
+    def _enter(self, x: Tensor) -> Tensor:
+        pair = self._pairs.get(id(x))
+        return x if pair is None else pair[1]
+
+
+def watched(
+    evaluate: Callable[[], Tensor], arguments: tuple[Tensor, ...], exchange: Callable[[Tensor], bool] | None = None
+) -> tuple[Tensor, Seen]:
+    """One evaluation, and what it showed.
+
+    Args:
+        evaluate: makes it.
+        arguments: the tensors that it is given.
+        exchange: see `Watch`.
+    Raises:
+        GradientRefused: it depends on a computed tensor that no torch function received.
+    """
+    before = random_states(arguments[0].device)
+    first = torch.autograd._get_sequence_nr()
+    with eagerly(), Watch(arguments, exchange) as watch:
+        result = evaluate()
+    seen = watch.finish()
+    seen.draws = seen.draws or not same_states(before, random_states(arguments[0].device))
+    if torch.is_grad_enabled():
+        known = {*seen.made, *(id(alias) for _, alias in seen.exchanged.values())}
+        for leaf in foreign_to(result, arguments, known, first):
+            seen.captured[id(leaf)] = seen.hidden[id(leaf)] = leaf
+    return result, seen
+
+
+def eagerly() -> AbstractContextManager[object]:
+    """Compiled functions run as they were written, where torch.compile is in use at all."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def alias_of(x: Tensor) -> Tensor:
+    """A leaf with the same memory, to differentiate with respect to in place of a tensor."""
+    return x.detach().requires_grad_()
+
+
+def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A value with a function applied to each tensor in it, in tuples, lists and dictionaries too."""
+    if isinstance(value, Tensor):
+        return function(value)
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind([mapped(function, item) for item in value])
+    if kind is dict:
+        return {key: mapped(function, item) for key, item in value.items()}
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in a value, in tuples and lists too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def random_states(device: torch.device) -> list[Tensor]:
+    """The states of torch's generators that code on a device draws from."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def restore_random_states(states: list[Tensor], device: torch.device) -> None:
+    """Put the generators back to earlier states."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def same_states(states: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether nothing was drawn in between."""
+    return all(torch.equal(one, other) for one, other in zip(states, others, strict=True))

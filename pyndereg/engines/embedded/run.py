@@ -63,7 +63,7 @@ def run(
         constant_start: the first stage is a constant of the gradient.
         captured: f as it was at an earlier solve, to be solved with instead of f as it is now.
     """
-    y0 = problem.layout.flatten(problem.y0)
+    y0, times = problem.layout.flatten(problem.y0), options.saveat.checked_times(*problem.interval)
     ends = [
         t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device="cpu")
         for t in (problem.t0, problem.t1)
@@ -82,7 +82,7 @@ def run(
             start.field,
             start.stage,
             t1,
-            options.saveat.checked_times(*problem.interval),
+            times,
             controller,
             samplers,
             constant_start=constant_start,

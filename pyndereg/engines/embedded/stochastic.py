@@ -156,6 +156,9 @@ class _Run:
     def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float, captured: Captured | None) -> "_Run":
         """The same steps once more, saving something else."""
         options = replace(self.options, saveat=saveat, max_steps=len(dts))
+        if captured is not None and isinstance(options.gradient, Backprop):
+            # The copies' own graphs do not lead to the user's tensors.
+            options = replace(options, gradient=DiscreteAdjoint())
         return replace(self, options=options, control=Schedule(dts), t1=t_reached, captured=captured)
 
 

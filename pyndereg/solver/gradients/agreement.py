@@ -56,8 +56,8 @@ class Agreement:
             _, t, off, allowed = max(differing)
             raise GradientRefused(
                 f"f is no longer what it was in the solve: computed again at t={t:g}, it leads to a value that is off "
-                f"by {off:.2g} where rounding explains {allowed:.2g}; call backward before f changes, keep what f uses in "
-                "modules, attributes or closures, or pass gradient=Backprop()"
+                f"by {off:.2g} where rounding explains {allowed:.2g}; call backward before f changes, keep what f uses "
+                "in modules, attributes or closures, or pass gradient=Backprop()"
             )
         self._rows.clear()
         self._times.clear()

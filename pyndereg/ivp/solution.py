@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from pyndereg.ivp.sampling import Sample
 from pyndereg.ivp.state import State
 from pyndereg.ivp.status import Status
+from pyndereg.numbers import as_float64
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,4 @@ class Solution:
             ValueError: a time lies outside the interval that was solved.
             RuntimeError: the steps would have to be replayed, but y0 or a parameter was changed since the solve.
         """
-        return self.interpolate(torch.as_tensor(t, dtype=torch.float64).detach().cpu())
+        return self.interpolate(as_float64(t, "times"))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
 from pyndereg.ivp.julia import JuliaFunction
+from pyndereg.ivp.problem import check_end
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
@@ -55,6 +56,7 @@ class NeuralODE(nn.Module):
         super().__init__()
         if not isinstance(field, nn.Module | JuliaFunction):
             raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
+        t0, t1 = check_end(t0, "t0"), check_end(t1, "t1")
         saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         if end_time_sampling is not None:
             series = () if saveat is None else saveat.checked_times(t0, t1)
@@ -62,7 +64,7 @@ class NeuralODE(nn.Module):
         self.field = field
         if isinstance(field, JuliaFunction) and isinstance(field.parameters, nn.Parameter):
             self.register_parameter("parameters_of_field", field.parameters)
-        self.t0, self.t1 = float(t0), float(t1)
+        self.t0, self.t1 = t0, t1
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
         self.regularizers = check_regularizers(regularizers)

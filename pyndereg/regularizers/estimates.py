@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import StepRecord
+from pyndereg.numbers import positive
 
 AGGREGATES = ("sum", "mean", "max")
 
@@ -69,6 +70,7 @@ def stiffness_estimate(
     Source: [@pal2021opening] section 3, after [@shampine1977stiffness].
     """
     _check(steps.stiffness, "stiffness", "dp5, tsit5, vern7 or vern9")
+    stability_size = positive(stability_size, "stability_size")
     values = steps.stiffness / stability_size
     start = 1.0 / stability_size if count_start else None
     if squared:

@@ -258,8 +258,8 @@ class _Backwards:
             self._pullback,
             self._method,
             -1.0 if self._march.dt[0] > 0 else 1.0,
-            gradient.quadrature_rtol or solve.rtol,
-            gradient.quadrature_atol or solve.atol,
+            solve.rtol if gradient.quadrature_rtol is None else gradient.quadrature_rtol,
+            solve.atol if gradient.quadrature_atol is None else gradient.quadrature_atol,
         )
 
     def _on_step(self, step: Step) -> None:

@@ -30,6 +30,7 @@ ROOMS = (
     "regularizers",
     "ivp",
     "noise",
+    "numbers",
 )
 ROOMS_THAT_RUN_A_SOLVER = {
     "experiments",

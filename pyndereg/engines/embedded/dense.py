@@ -106,8 +106,7 @@ class SolvedAgainDense:
                 return self.values(t)
         problem, march = self.replayed.problem, self.replayed.march
         t0, t_end = problem.interval[0], march.t_reached
-        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
-        check_inside(times, t0, t_end)
+        times, inverse = torch.unique(check_inside(t.reshape(-1), t0, t_end), return_inverse=True)
         if t_end < t0:
             times, inverse = times.flip(0), len(times) - 1 - inverse
         saved = self.replayed.again(SaveAt(times=times)).saved

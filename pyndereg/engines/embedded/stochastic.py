@@ -287,8 +287,8 @@ class _StochasticDense:
         if not self.dts:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         layout = self.run.problem.layout
-        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
-        check_inside(times, self.run.problem.t0, self.t_reached)
+        inside = check_inside(t.reshape(-1), self.run.problem.t0, self.t_reached)
+        times, inverse = torch.unique(inside, return_inverse=True)
         again = self.run.again(SaveAt(times=times), self.dts, self.t_reached)
         _, outputs, _ = _solve(again, ())
         saved = outputs[1][inverse.to(outputs[1].device)]

@@ -8,6 +8,7 @@ from pyndereg.engines.julia.convert import pointer
 from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import call
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, State
+from pyndereg.solver.interpolation import check_inside
 
 
 class JuliaDense:
@@ -31,11 +32,7 @@ class JuliaDense:
         first = self._first
         if first.steps == 0:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
-        low, high = sorted((self._solve.t0, first.t_reached))
-        flat = t.reshape(-1)
-        outside = flat[(flat < low) | (flat > high) | flat.isnan()]
-        if outside.numel() > 0:
-            raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+        flat = check_inside(t.reshape(-1), self._solve.t0, first.t_reached)
         y0 = self._problem.layout.flatten(self._problem.y0)
         ends = as_tensors((self._problem.t0, self._problem.t1))
         inputs = (y0, *ends, *self._solve.field.parameters)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.state import State, StateLayout, check_state
 from pyndereg.numbers import real
+from pyndereg.surroundings import built_outside_graphs
 
 Time = float | Tensor
 
@@ -40,7 +41,8 @@ def check_end(t: object, name: str) -> float:
     return float(time)
 
 
-@dataclass(frozen=True)
+@built_outside_graphs
+@dataclass(frozen=True, eq=False)
 class ODEProblem:
     """An ordinary differential equation dy/dt = f(t, y) from y(t0) = y0 to t1.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pyndereg.ivp.problem import check_time
 from pyndereg.ivp.state import State, StateLayout, check_state
 from pyndereg.numbers import at_least, whole
+from pyndereg.surroundings import built_outside_graphs
 
 Noise = Literal["diagonal", "scalar", "additive", "general"]
 Interpretation = Literal["ito", "stratonovich"]
@@ -23,7 +24,8 @@ class BrownianMotion(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@built_outside_graphs
+@dataclass(frozen=True, eq=False)
 class SDEProblem:
     """A stochastic differential equation dy = f(t, y) dt + g(t, y) dW from y(t0) = y0 to t1 > t0.
 

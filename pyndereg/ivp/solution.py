@@ -9,6 +9,7 @@ from pyndereg.ivp.sampling import Sample
 from pyndereg.ivp.state import State
 from pyndereg.ivp.status import Status
 from pyndereg.numbers import as_float64
+from pyndereg.surroundings import ordinary_tensors, outside_graphs, refuse_transforms
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Solution:
     penalties: tuple[Tensor, ...] = ()
     samples: tuple[Sample, ...] = field(default=(), repr=False)
 
+    @outside_graphs
     def __call__(self, t: float | Tensor) -> State:
         """Dense output: the state at any time between t0 and the last time reached, by the method's interpolant.
 
@@ -94,4 +96,6 @@ class Solution:
             ValueError: a time lies outside the interval that was solved.
             RuntimeError: the steps would have to be replayed, but y0 or a parameter was changed since the solve.
         """
-        return self.interpolate(as_float64(t, "times"))
+        refuse_transforms("a call of a solution")
+        with ordinary_tensors():
+            return self.interpolate(as_float64(t, "times"))

@@ -13,6 +13,7 @@ from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
+from pyndereg.surroundings import outside_graphs
 
 
 class NeuralODE(nn.Module):
@@ -77,6 +78,7 @@ class NeuralODE(nn.Module):
             **options,
         }
 
+    @outside_graphs
     def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
         """Solve from a batch of initial states.
 

@@ -12,6 +12,7 @@ from pyndereg.numbers import at_least
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import LocalRegularizer
 from pyndereg.solve import solve
+from pyndereg.surroundings import outside_graphs
 
 
 class NeuralSDE(nn.Module):
@@ -66,6 +67,7 @@ class NeuralSDE(nn.Module):
             **options,
         }
 
+    @outside_graphs
     def forward(
         self,
         y0: Tensor,

@@ -14,12 +14,14 @@ from pyndereg.noise.fixed import FixedPath
 from pyndereg.noise.increments import Increments, as_times
 from pyndereg.noise.tree import Tree
 from pyndereg.numbers import onto_interval, real, whole
+from pyndereg.surroundings import built_outside_graphs, outside_graphs
 
 MOST_CELLS, MOST_HALVINGS = 2**20, 24
 # Times this near to a leaf's end, in cells, are meant to be there: sums of step lengths carry rounding errors.
 SNAP = 2.0**-28
 
 
+@built_outside_graphs
 class BrownianPath:
     """A sample path of a Brownian motion, W(t0) = 0, of independent components in a tensor of any shape.
 
@@ -93,6 +95,7 @@ class BrownianPath:
         """W(t). Shape (*shape), units of sqrt(time)."""
         return self.dW(self.t0, t)
 
+    @outside_graphs
     def values(self, times: Sequence[float] | Tensor) -> Tensor:
         """W at several times. Shape (times, *shape), units of sqrt(time)."""
         rows = [self._rows(0.0, position)[0] for position in self._positions(times)]
@@ -102,6 +105,7 @@ class BrownianPath:
         """W(t) - W(s) alone. Shape (*shape), units of sqrt(time)."""
         return self.increments(s, t).dW
 
+    @outside_graphs
     def increments(self, s: float, t: float) -> Increments:
         """Increment and normalised space-time area from s to t; zeros if s = t.
 
@@ -116,6 +120,7 @@ class BrownianPath:
         dW, dZ = self._tensor(self._rows(min(start, stop), max(start, stop))).unbind()
         return Increments(dW, dZ) if start <= stop else Increments(-dW, dZ)
 
+    @outside_graphs
     def on_grid(self, times: Sequence[float] | Tensor) -> Increments:
         """Increments and areas between neighbours of a list of times, drawn in one go if they are ends of cells.
 

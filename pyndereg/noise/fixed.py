@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyndereg.noise.areas import weights
 from pyndereg.noise.increments import Increments, as_times
+from pyndereg.surroundings import ordinary
 
 # Listed times are recognised up to the rounding of a sum of steps, relative to the path's length.
 SNAP = 2.0**-36
@@ -31,7 +32,8 @@ class FixedPath:
     def __init__(self, times: Sequence[float] | Tensor, values: Tensor, areas: Tensor | None = None) -> None:
         self.times: list[float] = as_times(times).tolist()
         _check(self.times, values, areas)
-        self._values, self._areas = values, areas
+        # One made in inference mode could not be differentiated along.
+        self._values, self._areas = ordinary(values), ordinary(areas)
         self._places = {time: place for place, time in enumerate(self.times)}
 
     @property

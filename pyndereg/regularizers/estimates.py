@@ -5,10 +5,12 @@ from torch import Tensor
 
 from pyndereg.ivp import StepRecord
 from pyndereg.numbers import positive
+from pyndereg.surroundings import outside_graphs
 
 AGGREGATES = ("sum", "mean", "max")
 
 
+@outside_graphs
 def error_estimate(
     steps: StepRecord,
     aggregate: str = "sum",
@@ -41,6 +43,7 @@ def error_estimate(
     return _aggregate(values, steps, aggregate, weight_by_dt, start=0.0 if count_start else None)
 
 
+@outside_graphs
 def stiffness_estimate(
     steps: StepRecord,
     aggregate: str = "sum",

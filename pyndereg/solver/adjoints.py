@@ -12,6 +12,7 @@ from pyndereg.solver.reverse import ReverseSweep, StepCotangents
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 from pyndereg.solver.states import StepStates
 from pyndereg.solver.tableau import Tableau
+from pyndereg.surroundings import refuse_batched, refuse_transforms
 
 
 @dataclass
@@ -68,7 +69,7 @@ class DifferentiableSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         y0, y1, *rest = ctx.saved_tensors
         solve: Solve = ctx.solve
         params, kept = solve.params, rest[len(solve.params) :]
@@ -99,12 +100,17 @@ class DifferentiableSolve(torch.autograd.Function):
         return None, y if ctx.needs_input_grad[1] else None, *times, *sweep.gradients
 
 
-def refuse_second_derivatives() -> None:
+def refuse_second_derivatives(*cotangents: Tensor | None) -> None:
     """Called in a backward pass.
 
+    Args:
+        cotangents: what arrives there.
+
     Raises:
-        RuntimeError: it is to be differentiated.
+        RuntimeError: it is to be differentiated, or runs for many cotangents at once.
     """
+    refuse_transforms("the backward pass of a solve")
+    refuse_batched(*cotangents)
     if torch.is_grad_enabled():
         raise RuntimeError(
             "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "

@@ -134,7 +134,7 @@ class ContinuousAdjointSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve the adjoint equation backwards."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         y1_cotangent, saved, scaled_error, stiffness, _, _, sampled = cotangents
         solve: AdjointSolve = ctx.solve
         refuse_gradient_of_steps(type(solve.gradient).__name__, scaled_error, stiffness)

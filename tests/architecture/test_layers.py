@@ -31,6 +31,7 @@ ROOMS = (
     "ivp",
     "noise",
     "numbers",
+    "surroundings",
 )
 ROOMS_THAT_RUN_A_SOLVER = {
     "experiments",

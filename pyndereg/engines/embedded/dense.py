@@ -14,6 +14,7 @@ from pyndereg.solver.march import March
 from pyndereg.solver.runge_kutta import Step, coefficients
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
+from pyndereg.surroundings import version
 
 
 def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
@@ -60,7 +61,7 @@ class ReplayedDense:
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self.problem.y0 if isinstance(self.problem.y0, tuple) else (self.problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self.problem.parameters))
+        return tuple(version(tensor) for tensor in (*y0, *self.problem.parameters))
 
     def _replay(self) -> DenseOutput:
         return _kept(self.problem, get_tableau(str(self.options.method)), self.again(SaveAt(dense=True)))

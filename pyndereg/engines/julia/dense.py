@@ -9,6 +9,7 @@ from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import call
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, State
 from pyndereg.solver.interpolation import check_inside
+from pyndereg.surroundings import version
 
 
 class JuliaDense:
@@ -56,7 +57,7 @@ class JuliaDense:
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self._problem.y0 if isinstance(self._problem.y0, tuple) else (self._problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self._solve.field.parameters))
+        return tuple(version(tensor) for tensor in (*y0, *self._solve.field.parameters))
 
 
 class DenseRun:

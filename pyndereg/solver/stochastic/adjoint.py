@@ -58,7 +58,7 @@ class ReplayedStochasticSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         y1, saved, scaled_error, stiffness, sampled = cotangents
         solve: StochasticSolve = ctx.solve
         y0, *rest = ctx.saved_tensors

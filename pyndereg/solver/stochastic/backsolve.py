@@ -66,7 +66,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve state and adjoint backwards."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         y1, saved, scaled_error, stiffness, sampled = cotangents
         refuse_gradient_of_steps("BacksolveAdjoint", scaled_error, stiffness)
         solve: BacksolvedSolve = ctx.solve

@@ -9,7 +9,7 @@ import torch
 from pyndereg.ivp.state import State
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """A point of a solution.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import State, StateLayout
+from pyndereg.ivp.copies import detached
 from pyndereg.numbers import onto_interval
 
 
@@ -81,6 +82,10 @@ class DenseOutput:
     dt: Tensor
     y: Tensor
     slopes: Tensor
+
+    def without_f(self) -> "DenseOutput":
+        """The same without graphs, which can be pickled."""
+        return detached(self)
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""

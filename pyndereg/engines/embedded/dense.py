@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
+from pyndereg.ivp.copies import without_f
 from pyndereg.solver.control import Schedule
 from pyndereg.solver.interpolation import DenseOutput, check_inside
 from pyndereg.solver.march import March
@@ -99,6 +100,10 @@ class SolvedAgainDense:
 
     values: Callable[[Tensor], State]
     replayed: ReplayedDense
+
+    def without_f(self) -> Callable[[Tensor], State]:
+        """Its values alone, if they need no f."""
+        return without_f(self.values)
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval."""

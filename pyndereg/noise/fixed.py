@@ -111,7 +111,7 @@ class FixedPath:
         dW = self._values[j] - self._values[i]
         if j - i < 2:
             return Increments(dW, areas[0] if len(areas) else torch.zeros_like(dW))
-        lengths = torch.tensor(self.times[i : j + 1], dtype=torch.float64).diff()
+        lengths = torch.tensor(self.times[i : j + 1], dtype=torch.float64, device="cpu").diff()
         tilt, fraction = (torch.from_numpy(weight).to(areas) for weight in weights(lengths.numpy()))
         dZ = torch.tensordot(tilt, self._values[i : j + 1].diff(dim=0), 1) + torch.tensordot(fraction, areas, 1)
         return Increments(dW, dZ)

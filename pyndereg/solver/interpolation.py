@@ -20,13 +20,13 @@ def extension_weights(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
     Returns:
         Shape (points, nodes), dimensionless.
     """
-    powers = theta[:, None] ** torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
+    powers = theta[:, None] ** torch.arange(1, weights.shape[1] + 1, dtype=torch.float64, device="cpu")
     return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
 
 
 def extension_slopes(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
     """The derivatives b_i'(theta); arguments and result as in `extension_weights`."""
-    exponents = torch.arange(weights.shape[1], dtype=torch.float64)
+    exponents = torch.arange(weights.shape[1], dtype=torch.float64, device="cpu")
     powers = theta[:, None] ** exponents * (exponents + 1)
     return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
 

@@ -32,8 +32,8 @@ def _kept(problem: ODEProblem, tableau: Tableau, made: Run) -> DenseOutput:
     """Dense output; step lengths are constants, but the steps move with t0 and the last one ends at t1."""
     weights = coefficients(tableau, made.y1.dtype, made.y1.device).weights
     t0, t1 = (torch.as_tensor(t, dtype=torch.float64, device="cpu") for t in (problem.t0, problem.t1))
-    t = torch.tensor([*made.march.t, made.march.t_reached], dtype=torch.float64)
-    dt = torch.tensor(made.march.dt, dtype=torch.float64)
+    t = torch.tensor([*made.march.t, made.march.t_reached], dtype=torch.float64, device="cpu")
+    dt = torch.tensor(made.march.dt, dtype=torch.float64, device="cpu")
     if t0.requires_grad or t1.requires_grad:
         t = t + (t0 - t0.detach())
         if made.march.status.succeeded:

@@ -59,7 +59,10 @@ def run(
         constant_start: the first stage is a constant of the gradient.
     """
     params, f, y0 = problem.parameters, Field(problem), problem.layout.flatten(problem.y0)
-    ends = [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in (problem.t0, problem.t1)]
+    ends = [
+        t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device="cpu")
+        for t in (problem.t0, problem.t1)
+    ]
     grad_mode = torch.is_grad_enabled()
     with_time = grad_mode and any(t.requires_grad for t in ends)
     with_grad = grad_mode and (with_time or y0.requires_grad or bool(params))

@@ -106,7 +106,7 @@ class _IndependentIncrements:
 
     def increments(self, s: float, t: float) -> tuple[Tensor, Tensor]:
         """Drawn from torch's generator."""
-        drawn = torch.randn(2, *self._shape, dtype=self._like.dtype) * math.sqrt(abs(t - s))
+        drawn = torch.randn(2, *self._shape, dtype=self._like.dtype, device="cpu") * math.sqrt(abs(t - s))
         dW, dZ = drawn.to(self._like.device).unbind()
         return dW, dZ
 

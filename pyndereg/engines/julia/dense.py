@@ -80,7 +80,7 @@ class DenseRun:
         """The states. Shape (points, size)."""
         layout, times, held = self.solve.layout, self._times, self.outcome.held
         assert held is not None
-        result = torch.empty(times.shape[0], layout.size, dtype=layout.dtype)
+        result = torch.empty(times.shape[0], layout.size, dtype=layout.dtype, device="cpu")
         if times.numel() > 0:
             call(
                 lambda bridge: self.solve.enter(

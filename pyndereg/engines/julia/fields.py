@@ -59,7 +59,9 @@ def julia_field(problem: ODEProblem, layout: StateLayout, choice: str | None, *,
         return native
     params = problem.parameters
     field = TorchField(Field(problem), layout, params, with_time=with_time)
-    return _callback(field, params, torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype))
+    return _callback(
+        field, params, torch.zeros(sum(param.numel() for param in params), dtype=layout.dtype, device="cpu")
+    )
 
 
 def stochastic_fields(problem: SDEProblem, layout: StateLayout, choice: str | None) -> tuple[JuliaField, JuliaField]:
@@ -67,7 +69,7 @@ def stochastic_fields(problem: SDEProblem, layout: StateLayout, choice: str | No
 
     The diffusion of general noise has no native form: its values are no slope of the state.
     """
-    params, no_parameters = problem.parameters, torch.empty(0, dtype=layout.dtype)
+    params, no_parameters = problem.parameters, torch.empty(0, dtype=layout.dtype, device="cpu")
     is_general = problem.noise == "general"
     if is_general and (choice == "native" or isinstance(problem.g, JuliaFunction)):
         raise ValueError(
@@ -125,7 +127,7 @@ def _mirrored(function: Any, name: str, layout: StateLayout) -> Mirror | str:
 def _native(layout: StateLayout, mirrored: Mirror) -> JuliaField:
     with torch.no_grad():
         flat = [param.reshape(-1) for param in mirrored.parameters]
-        p = torch.cat(flat) if flat else torch.empty(0, dtype=layout.dtype)
+        p = torch.cat(flat) if flat else torch.empty(0, dtype=layout.dtype, device="cpu")
     description = "\n".join(mirrored.description)
     return JuliaField(
         key=("native", description),
@@ -145,7 +147,7 @@ def _julia_function(layout: StateLayout, f: JuliaFunction, choice: str | None) -
         raise ValueError(
             f"the parameters of {f.name} are {parameters.dtype}, y0 is {layout.dtype}; convert one of them"
         )
-    p = torch.empty(0, dtype=layout.dtype)
+    p = torch.empty(0, dtype=layout.dtype, device="cpu")
     if parameters is not None:
         p = parameters.detach().reshape(-1).contiguous().clone()
     source, version = f.module, 0

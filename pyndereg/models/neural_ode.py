@@ -13,6 +13,7 @@ from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
+from pyndereg.torch_modes import outside_graphs
 
 
 class NeuralODE(nn.Module):
@@ -56,6 +57,7 @@ class NeuralODE(nn.Module):
         super().__init__()
         if not isinstance(field, nn.Module | JuliaFunction):
             raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
+        t0, t1 = check_time(t0, "t0"), check_time(t1, "t1")
         saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         if end_time_sampling is not None:
             series = () if saveat is None else saveat.checked_times(number(t0), number(t1))
@@ -63,7 +65,7 @@ class NeuralODE(nn.Module):
         self.field = field
         if isinstance(field, JuliaFunction) and isinstance(field.parameters, nn.Parameter):
             self.register_parameter("parameters_of_field", field.parameters)
-        self.t0, self.t1 = check_time(t0, "t0"), check_time(t1, "t1")
+        self.t0, self.t1 = t0, t1
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
         self.regularizers = check_regularizers(regularizers)
@@ -76,6 +78,7 @@ class NeuralODE(nn.Module):
             **options,
         }
 
+    @outside_graphs
     def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
         """Solve from a batch of initial states.
 

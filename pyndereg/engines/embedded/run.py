@@ -139,7 +139,13 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
         raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
     chosen = options if gradient.method is None else replace(options, method=gradient.method)
     tableau = get_tableau(str(chosen.method))
-    rtol, atol = gradient.rtol or options.rtol, gradient.atol or options.atol
+    rtol = options.rtol if gradient.rtol is None else gradient.rtol
+    atol = options.atol if gradient.atol is None else gradient.atol
+    if rtol == 0 == atol:
+        raise ValueError(
+            f"rtol and atol of the backward solve of {type(gradient).__name__} are both 0; pass a positive number for "
+            "one of them"
+        )
     stiffness = options.stiffness
 
     def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:

@@ -322,7 +322,7 @@ def _in_order(jumps: Sequence[Jump], t0: float, t_end: float) -> tuple[list[Jump
 def _largest(adjoint: Tensor, jumps: Sequence[Jump]) -> float:
     """Root mean square of the largest cotangent; 1 if all are zero."""
     arriving = [adjoint, *(jump.cotangent for jump in jumps if jump.cotangent is not None)]
-    return torch.stack([rms(cotangent) for cotangent in arriving]).max().item() or 1.0
+    return torch.stack([rms(cotangent.double()) for cotangent in arriving]).max().item() or 1.0
 
 
 def _with_cotangents(adjoint: Tensor, jumps: Sequence[Jump]) -> Tensor:

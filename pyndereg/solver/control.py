@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pyndereg.solver.norms import rms
+from pyndereg.solver.norms import natural_sizes, root_mean_square
 from pyndereg.solver.tableau import Tableau
 
 
@@ -160,14 +160,14 @@ def first_step(
     """
     search = FirstStepSearch(t0, t1)
     seen = slice(controlled)
-    scale = torch.add(y0.new_full((), atol), y0[seen].abs(), alpha=rtol)
-    size, speed = torch.stack([rms(y0[seen] / scale), rms(slope0[seen] / scale)]).tolist()
+    scale = natural_sizes(y0[seen], rtol, atol)
+    size, speed = root_mean_square(y0[seen] / scale), root_mean_square(slope0[seen] / scale)
     if not math.isfinite(speed):
         return math.nan
     trial = search.trial(size, speed)
     t_trial = torch.full((), t0 + search.direction * trial, dtype=y0.dtype, device=y0.device)
     slope1 = slope(t_trial, torch.add(y0, slope0, alpha=search.direction * trial))
-    change = rms((slope1 - slope0)[seen] / scale).item()
+    change = root_mean_square((slope1 - slope0)[seen] / scale)
     return search.length(trial, speed, change, order)
 
 

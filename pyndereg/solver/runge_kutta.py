@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
-from pyndereg.solver.norms import scaled_error
+from pyndereg.solver.norms import absolute_tolerance, scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
 
@@ -146,7 +146,7 @@ class ExplicitRungeKutta:
         self.coefficients = coefficients(tableau, dtype, device)
         self._is_flat = len(shape) == 1
         self._controlled = None if controlled == shape.numel() else controlled
-        self._atol = torch.full((), atol, dtype=dtype, device=device)
+        self._atol = absolute_tolerance(atol, dtype, device)
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]

@@ -6,6 +6,7 @@ from torch import Tensor
 from pyndereg.ivp import SDEProblem, SolveOptions
 from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.solver.field import DiffusionField, Field
+from pyndereg.solver.norms import absolute_tolerance
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.stochastic.integration import Increments, TakenStep
 from pyndereg.solver.stochastic.methods import StochasticMethod
@@ -31,7 +32,7 @@ class StepTaker:
         self._method, self._path, self._t1 = method, path, t1
         layout = problem.layout
         self._shape, self._rtol = layout.solver_shape, options.rtol
-        self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
+        self._atol = absolute_tolerance(options.atol, layout.dtype, layout.device)
         self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
 
     def __call__(self, t: float, dt: float, y0: Tensor, increments: Increments | None = None) -> TakenStep:

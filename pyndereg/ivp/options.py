@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
+from pyndereg.ivp.stepping import checked_count, checked_longest, checked_times, refuse_contradictions
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,13 @@ class SolveOptions:
     stiffness: str = "rms"
     field: str | None = None
     uncontrolled: int = 0
+    grid: Sequence[float] | Tensor | None = None
+    steps: int | None = None
+    dt_max: float | None = None
+    breakpoints: Sequence[float] | Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._check_stepping()
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
@@ -235,3 +241,14 @@ class SolveOptions:
             raise ValueError(
                 f"uncontrolled is {self.uncontrolled!r}; pass how many tensors of a tuple state, 0 or more"
             )
+
+    def _check_stepping(self) -> None:
+        for name, least in (("grid", 2), ("breakpoints", 0)):
+            times = getattr(self, name)
+            if times is not None:
+                object.__setattr__(self, name, checked_times(times, name, least))
+        if self.steps is not None:
+            object.__setattr__(self, "steps", checked_count(self.steps))
+        if self.dt_max is not None:
+            object.__setattr__(self, "dt_max", checked_longest(self.dt_max))
+        refuse_contradictions(self.dt, self.grid, self.steps, self.max_steps)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from pyndereg.solver.march import March
 from pyndereg.solver.norms import rms
 from pyndereg.solver.parameters import AlongTheWay, AtGaussPoints, ByQuadrature, ParameterRule
 from pyndereg.solver.path import Path, Pieces, ReplayedPath
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 
 
@@ -52,7 +53,7 @@ class AdjointSolve:
     shape: torch.Size
     replay: Callable[[], ExplicitRungeKutta]
     backward: Callable[[FieldFunction, int], ExplicitRungeKutta]
-    controller: Controller
+    controller: Controller | Plan
     dt: float | None
     rtol: float
     atol: float

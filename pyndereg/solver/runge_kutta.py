@@ -123,6 +123,7 @@ class ExplicitRungeKutta:
         controlled: how many elements at the start of the state the error and stiffness estimates see; None for all.
         with_graph: keep every stage's graph.
         with_time: let these graphs reach the stage's time.
+        time_dtype: of the times that f is called with; None for the state's.
     """
 
     def __init__(
@@ -139,11 +140,13 @@ class ExplicitRungeKutta:
         controlled: int | None = None,
         with_graph: bool = False,
         with_time: bool = False,
+        time_dtype: torch.dtype | None = None,
     ) -> None:
         self.tableau, self.field, self.shape = tableau, field, shape
         self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
+        self._c = coefficients(tableau, time_dtype or dtype, device).c
         self._is_flat = len(shape) == 1
         self._controlled = None if controlled == shape.numel() else controlled
         self._atol = absolute_tolerance(atol, dtype, device)
@@ -168,7 +171,7 @@ class ExplicitRungeKutta:
 
     def start(self, t: float, y: Tensor) -> Stage:
         """The stage that a step from (t, y) starts with."""
-        return self.stage(torch.full((), t, dtype=y.dtype, device=y.device), y)
+        return self.stage(torch.full((), t, dtype=self._c.dtype, device=y.device), y)
 
     def attempt(self, t: float, dt: float, start: Stage) -> Step:
         """Take one step from a stage, whose slope is not evaluated again.
@@ -208,7 +211,7 @@ class ExplicitRungeKutta:
     def complete(self, step: Step, end: Stage | None = None) -> Stage:
         """The stage at the end of the latest step, which the next one starts with; evaluated if it was not yet."""
         if len(step.stages) == self.tableau.end:
-            t = torch.full((), step.t + step.dt, dtype=step.y1.dtype, device=step.y1.device)
+            t = torch.full((), step.t + step.dt, dtype=self._c.dtype, device=step.y1.device)
             step.stages.append(self._node(self.tableau.end, t, step.y1, end))
         return step.stages[self.tableau.end]
 
@@ -245,7 +248,7 @@ class ExplicitRungeKutta:
 
     def node_times(self, t: float, dt: float) -> tuple[Tensor, ...]:
         """Times of all nodes; computed where the state lies, without a host synchronisation."""
-        c = self.coefficients.c
+        c = self._c
         return torch.add(torch.full((), t, dtype=c.dtype, device=c.device), c, alpha=dt).unbind()
 
     def node_state(self, j: int, y0: Tensor, dt: float) -> Tensor:

@@ -21,7 +21,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
 from pyndereg.ivp.sampling import Sample, Sampler
-from pyndereg.solver.control import FixedStep
+from pyndereg.solver.plans import OneStep
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
 
@@ -38,7 +38,8 @@ class EmbeddedEngine:
         if isinstance(problem, SDEProblem):
             return solve_stochastic(problem, options, samplers)
         tableau = get_tableau(str(options.method))
-        made = run(problem, options, tableau, problem.interval[1], step_control(options, tableau), samplers=samplers)
+        control = step_control(options, tableau, problem.interval)
+        made = run(problem, options, tableau, problem.interval[1], control, samplers=samplers)
         return _solution(problem, options, tableau, made)
 
     def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:
@@ -46,9 +47,9 @@ class EmbeddedEngine:
         if isinstance(problem, SDEProblem):
             return fresh_stochastic_step(problem, options)
         tableau = get_tableau(str(options.method))
-        one = replace(options, dt=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
-        any_length = FixedStep(math.inf)
-        made = run(problem, one, tableau, problem.interval[1], any_length, constant_start=constant_start)
+        one = replace(options, dt=None, grid=None, steps=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
+        longest = math.inf if options.dt_max is None else options.dt_max
+        made = run(problem, one, tableau, problem.interval[1], OneStep(longest), constant_start=constant_start)
         return _solution(problem, one, tableau, made)
 
 

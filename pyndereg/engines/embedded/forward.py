@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyndereg.engines.embedded.control import control_of
 from pyndereg.ivp import (
     Backprop,
     ContinuousAdjoint,
@@ -18,14 +19,16 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.continuous import what_to_keep
-from pyndereg.solver.control import Controller, FixedStep, PIController, Schedule, first_step
+from pyndereg.solver.control import Controller, PIController, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
 from pyndereg.solver.graph import undeclared_leaf
 from pyndereg.solver.integration import Keep, Trajectory, integrate
+from pyndereg.solver.plans import OneStep, Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, evaluate
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
+from pyndereg.solver.times import time_dtype
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Forward:
     f: Field
     t1: float
     times: tuple[float, ...]
-    controller: Controller
+    controller: Controller | Plan
     samplers: Sequence[Sampler]
     constant_start: bool
     grad_mode: bool
@@ -61,6 +64,10 @@ class Forward:
     def keep(self) -> Keep:
         """What is kept of the accepted steps."""
         return keep_for(self.options.gradient) if self.with_grad else Keep.NOTHING
+
+    @property
+    def _time_dtype(self) -> torch.dtype:
+        return time_dtype(*self.problem.interval, self.problem.layout.dtype)
 
     def method(self, with_graph: bool = False) -> ExplicitRungeKutta:
         """The method on f."""
@@ -81,6 +88,7 @@ class Forward:
             controlled=layout.controlled_size(options.uncontrolled),
             with_graph=with_graph,
             with_time=self.with_time,
+            time_dtype=self._time_dtype,
         )
 
     def __call__(self, y: Tensor) -> Trajectory:
@@ -124,7 +132,7 @@ class Forward:
         Raises:
             ValueError: f depends on a tensor that asks for a gradient and is not among the parameters.
         """
-        t = torch.full((), self.problem.interval[0], dtype=y.dtype, device=y.device)
+        t = torch.full((), self.problem.interval[0], dtype=self._time_dtype, device=y.device)
         shaped = y.view(self.problem.layout.solver_shape)
         stage = evaluate(self.f, t, shaped, with_graph=self.grad_mode, with_time=self.with_time)
         params = self.problem.parameters
@@ -138,8 +146,8 @@ class Forward:
 
     def _first_step(self, method: ExplicitRungeKutta, start: Stage) -> float:
         options, controller = self.options, self.controller
-        if isinstance(controller, Schedule):
-            return controller.dts[0] if controller.dts else math.nan
+        if isinstance(controller, Plan) and not isinstance(controller, OneStep):
+            return math.inf  # never used: a plan has lengths of its own
         if options.dt is not None:
             return float(options.dt)
 
@@ -156,6 +164,7 @@ class Forward:
             options.rtol,
             options.atol,
             self.problem.layout.controlled_size(options.uncontrolled),
+            start.t.dtype,
         )
 
 
@@ -166,15 +175,7 @@ def keep_for(gradient: Gradient) -> Keep:
     return what_to_keep(gradient) if isinstance(gradient, ContinuousAdjoint) else Keep.STATES
 
 
-def step_control(options: SolveOptions, tableau: Tableau) -> Controller:
-    """The controller of a method's steps.
-
-    Raises:
-        ValueError: the steps have one length, and it was not given.
-    """
-    if tableau.b_error is not None and options.adaptive:
-        return PIController.of(tableau)
-    if options.dt is None:
-        reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
-        raise ValueError(f"method {tableau.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return FixedStep(float(options.dt))
+def step_control(options: SolveOptions, tableau: Tableau, interval: tuple[float, float]) -> Controller | Plan:
+    """What decides on a method's steps; see `control_of`."""
+    controller = None if tableau.b_error is None else PIController.of(tableau)
+    return control_of(options, interval, tableau.name, controller)

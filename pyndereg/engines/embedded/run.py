@@ -1,5 +1,6 @@
 """One solve by the embedded engine: from a problem and options to tensors that carry gradients."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,12 @@ from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import ForwardModeSolve, TangentSolve
 from pyndereg.solver.integration import Sampled
 from pyndereg.solver.march import March
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
+from pyndereg.solver.times import time_dtype
 
 # A limit that the forward solve keeps, or fails by, says little about its adjoint: steps between two jumps at least.
 LEAST_LIMIT = 100_000
@@ -47,7 +50,7 @@ def run(
     options: SolveOptions,
     tableau: Tableau,
     t1: float,
-    controller: Controller,
+    controller: Controller | Plan,
     *,
     samplers: Sequence[Sampler] = (),
     constant_start: bool = False,
@@ -109,9 +112,11 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
     problem, options, layout = forward.problem, forward.options, forward.problem.layout
     if gradient.vjp not in (None, "field"):
         raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
-    chosen = options if gradient.method is None else replace(options, method=gradient.method)
+    chosen = options if gradient.method is None else replace(options, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
     rtol, atol = gradient.rtol or options.rtol, gradient.atol or options.atol
+
+    controller = step_control(chosen, tableau, problem.interval)
 
     def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:
         return ExplicitRungeKutta(
@@ -123,6 +128,7 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
             rtol=rtol,
             atol=atol,
             stiffness=STIFFNESS_ESTIMATES[options.stiffness],
+            time_dtype=time_dtype(*problem.interval, layout.dtype),
         )
 
     return AdjointSolve(
@@ -132,8 +138,8 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, params: tuple[
         shape=layout.solver_shape,
         replay=forward.method,
         backward=backward,
-        controller=step_control(chosen, tableau),
-        dt=None if tableau.b_error is not None and chosen.adaptive else chosen.dt,
+        controller=controller,
+        dt=math.inf if isinstance(controller, Plan) else None,  # a plan has lengths of its own
         rtol=rtol,
         atol=atol,
         max_steps=max(options.max_steps, LEAST_LIMIT),

@@ -1,6 +1,5 @@
 """Steps of a stochastic method along a path, taken for the first time or again."""
 
-import torch
 from torch import Tensor
 
 from pyndereg.ivp import SDEProblem, SolveOptions

@@ -17,6 +17,7 @@ from pyndereg.ivp import (
     Solution,
     SolveOptions,
     Statistics,
+    Status,
     StepRecord,
 )
 from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
@@ -40,6 +41,8 @@ class EmbeddedEngine:
         tableau = get_tableau(str(options.method))
         control = step_control(options, tableau, problem.interval)
         made = run(problem, options, tableau, problem.interval[1], control, samplers=samplers)
+        if made.march.status.succeeded and not bool(made.y1.isfinite().all()):
+            made.march.status = Status.NON_FINITE
         return _solution(problem, options, tableau, made)
 
     def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import ODEProblem, SDEProblem, State
+from pyndereg.ivp.segment import EVERYWHERE, ODESegment, SDESegment
 
 
 class Field:
@@ -23,6 +24,7 @@ class Field:
         self._f: Callable[..., Any] = problem.f
         self._layout = problem.layout
         self._shape = self._layout.solver_shape
+        self._times = problem.times if isinstance(problem, ODESegment | SDESegment) else EVERYWHERE
         self.evaluations = 0
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
@@ -37,6 +39,8 @@ class Field:
             TypeError, ValueError: f returned something that is not a slope of this state.
         """
         self.evaluations += 1
+        if self._times is not EVERYWHERE:
+            t = t.clamp(*self._times)
         if self._layout.is_tuple:
             slope = self._f(t, self._layout.unflatten(y))
             return self._layout.flatten(self._checked_tuple(slope))

@@ -127,8 +127,9 @@ def _search(
         is_last = dt + END_TOLERANCE * math.ulp(max(abs(now), abs(end))) >= distance
         dt = min(dt, distance)
         if snap is not None and not is_last:
-            snapped = abs(snap(t, direction * dt) - t)
-            dt = snapped if snapped <= controller.longest else dt
+            snapped = min(abs(snap(t, direction * dt) - t), distance)
+            # Where a step is too short to have a cheap time near its end, the nearest one may be as far as it is long.
+            dt = snapped if abs(snapped - dt) <= dt / 8 and snapped <= controller.longest else dt
             is_last = dt >= distance
         step = attempt(t, direction * dt)
         error = step.scaled_error.item() if step.scaled_error is not None else math.nan

@@ -49,10 +49,16 @@ def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Seque
     """The solution of a stochastic problem on one path; see `pyndereg.solve`."""
     _check(problem, options)
     method = get_method(str(options.method), problem.noise, problem.interpretation)
-    own = controller(method) if method.has_error_estimate else None
-    control = control_of(options, problem.interval, method.name, own)
+    control = stochastic_control(problem, options)
     path = path_of(problem, control)
     return _solution(_Run(problem, options, method, control, problem.t1, path), samplers)
+
+
+def stochastic_control(problem: SDEProblem, options: SolveOptions) -> Controller | Plan:
+    """What decides on a stochastic method's steps; see `control_of`."""
+    method = get_method(str(options.method), problem.noise, problem.interpretation)
+    own = controller(method) if method.has_error_estimate else None
+    return control_of(options, problem.interval, method.name, own)
 
 
 def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:

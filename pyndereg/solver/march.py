@@ -103,6 +103,7 @@ def _walk(
         result.t.append(t)
         result.dt.append(dt)
         accept(step, end)
+        del step  # its states are memory while the next one is taken
 
 
 def _search(
@@ -141,10 +142,12 @@ def _search(
             accept(step, result.t_reached)
             if is_last:
                 return
+            del step  # its states are memory while the next one is tried
             non_finite = 0
             dt, controller = controller.after_acceptance(dt, error)
             dt = max(dt, math.ulp(now))
         else:
+            del step
             result.rejected += 1
             non_finite = 0 if math.isfinite(error) else non_finite + 1
             if non_finite > NON_FINITE_TRIES:

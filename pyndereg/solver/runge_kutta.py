@@ -58,13 +58,18 @@ def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> 
     )
 
 
+# In place of a state that nothing asks for again; a large one is memory.
+NO_STATE = torch.empty(0, device="cpu")
+
+
 class Stage(NamedTuple):
     """f at one point. With a graph, `y` (and `t`) are its leaves and `slope` its root.
 
     Attributes:
         t: shape (), in the problem's time units.
-        y: the state, in the solver's shape.
-        slope: f(t, y), same shape, units of y per time.
+        y: the state, in the solver's shape; of a step without graphs only at its ends and where its stiffness is
+            estimated, elsewhere empty.
+        slope: f(t, y), same shape, units of y per time; of a step without graphs a row of the method's buffer.
     """
 
     t: Tensor
@@ -112,7 +117,8 @@ class ExplicitRungeKutta:
     """Steps of one method on one problem; to be called without grad mode, which it enters where graphs are kept.
 
     Slopes are gathered in one buffer, a row per node, so that every linear combination of them is one kernel. The
-    buffer holds the slopes of the latest step only.
+    buffer holds the slopes of the latest step only; without graphs no other copy of them is kept, so that f may write
+    its result into the same memory at every call.
 
     Args:
         tableau: the method.
@@ -153,6 +159,8 @@ class ExplicitRungeKutta:
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
+        self._states_kept = {tableau.end, *(tableau.stiffness_stages or ())}
+        self._latest_start: Stage | None = None  # whose slope is in row 0
         self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
         self._error: LinearCombination | None = None
         if self.coefficients.b_error is not None:
@@ -173,8 +181,16 @@ class ExplicitRungeKutta:
         """The stage that a step from (t, y) starts with."""
         return self.stage(torch.full((), t, dtype=self._c.dtype, device=y.device), y)
 
+    def adopt(self, start: Stage) -> Stage:
+        """A stage to start with, made outside of any step, whose slope becomes the method's own."""
+        if self.with_graph:
+            return start
+        self._keep(0, start)
+        self._latest_start = Stage(start.t, start.y, self._shaped_rows[0])
+        return self._latest_start
+
     def attempt(self, t: float, dt: float, start: Stage) -> Step:
-        """Take one step from a stage, whose slope is not evaluated again.
+        """Take one step from a stage, whose slope is not evaluated again; it may be the one of the latest attempt.
 
         Args:
             t, dt: where it begins and its signed length, in the problem's time units.
@@ -183,7 +199,10 @@ class ExplicitRungeKutta:
         y0 = start.y if self._is_flat else start.y.view(-1)
         stages = [start]
         times = self.node_times(t, dt)
-        self._keep(0, start)
+        # A rejected attempt may have overwritten the row in which the slope came; row 0 is as it was.
+        if start is not self._latest_start:
+            self._keep(0, start)
+            self._latest_start = None if self.with_graph else start
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
         y1 = self.node_state(self.tableau.end, y0, dt)
@@ -200,6 +219,9 @@ class ExplicitRungeKutta:
         stages = [self.start(t, y0)]
         times = self.node_times(t, dt)
         self._keep(0, stages[0])
+        self._latest_start = None
+        if not self.with_graph:
+            stages[0] = stages[0]._replace(slope=stages[0].slope.clone())  # outlives the step, as the end of another
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
         y1 = self.node_state(self.tableau.end, y0, dt) if end is None else end.y.view(-1)
@@ -225,6 +247,7 @@ class ExplicitRungeKutta:
 
     def reload(self, step: Step) -> None:
         """Make an earlier step the latest one again: put its slopes back into the buffer."""
+        self._latest_start = None
         for j, stage in enumerate(step.stages):
             self._keep(j, stage)
 
@@ -260,6 +283,11 @@ class ExplicitRungeKutta:
         return states if self._controlled is None else states[..., : self._controlled]
 
     def _node(self, j: int, t: Tensor, y: Tensor, given: Stage | None) -> Stage:
+        if given is None and not self.with_graph:
+            if not self._is_flat:
+                y = y.view(self.shape)
+            row = self._shaped_rows[j].copy_(self.field(t, y))
+            return Stage(t, y if j in self._states_kept else NO_STATE, row)
         stage = self.stage(t, y) if given is None else given
         self._keep(j, stage)
         return stage

@@ -225,3 +225,22 @@ def test_f_gets_times_of_the_state_s_dtype_in_ordinary_intervals(interval):
 
     nde.solve(nde.ODEProblem(f, torch.ones(2), *interval))
     assert dtypes == {torch.float32}
+
+
+@pytest.mark.parametrize("method", ["em", "milstein", "sosri", "sriw1", "sosra"])
+def test_stochastic_states_may_be_numbers_and_their_slopes_transposed(method):
+    noise = "additive" if method == "sosra" else "diagonal"
+    options = {"steps": 8} if method in ("em", "milstein") else {}
+    matrix = torch.tensor([[0.3, 0.1], [-0.2, 0.4]], dtype=FLOAT64)
+
+    def solved(f, y0):
+        problem = nde.SDEProblem(f, lambda t, y: 0.1 * torch.ones_like(y), y0, seed=1, noise=noise)
+        return nde.solve(problem, method, **options)
+
+    y0 = torch.ones(3, 2, dtype=FLOAT64)
+    transposed = solved(lambda t, y: (matrix @ y.mT).mT, y0)
+    straight = solved(lambda t, y: y @ matrix.mT, y0)
+    torch.testing.assert_close(transposed.y1, straight.y1, rtol=1e-12, atol=0.0)
+    number, row = (solved(lambda t, y: -y, torch.ones(shape, dtype=FLOAT64)) for shape in ((), (1,)))
+    assert number.y1.shape == ()
+    torch.testing.assert_close(number.y1, row.y1[0], rtol=1e-12, atol=0.0)

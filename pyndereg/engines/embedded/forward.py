@@ -109,6 +109,7 @@ class Forward:
 
     def _integrate(self, method: ExplicitRungeKutta, start: Stage, keep: Keep) -> Trajectory:
         saveat, gradient = self.options.saveat, self.options.gradient
+        start = method.adopt(start)
         t0 = self.problem.interval[0]
         return integrate(
             method,

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyndereg.solver.control import FirstStepSearch, PIController
 from pyndereg.solver.norms import natural_sizes, root_mean_square
 from pyndereg.solver.stochastic.methods import StochasticMethod
-from pyndereg.solver.stochastic.step import Field
+from pyndereg.solver.stochastic.step import Field, own
 
 # A step may grow by an eighth at most, so that few are rejected: a rejected step costs a bridge of the path, too.
 QMAX = 9 / 8
@@ -51,7 +51,7 @@ def first_step_sde(
     search = FirstStepSearch(t0, t1)
     scale = natural_sizes(y0, rtol, atol)
     start = y0.new_full((), t0)
-    f0, g0 = drift(start, y0), 3 * diffusion(start, y0).abs()
+    f0, g0 = own(drift(start, y0)), 3 * diffusion(start, y0).abs()
     # The larger one of |f + g| and |f - g|, where StochasticDiffEq takes it, is |f| + |g|.
     size, speed = root_mean_square(y0 / scale), _size(f0.abs(), g0, scale)
     if not math.isfinite(speed):

@@ -244,3 +244,14 @@ def test_stochastic_states_may_be_numbers_and_their_slopes_transposed(method):
     number, row = (solved(lambda t, y: -y, torch.ones(shape, dtype=FLOAT64)) for shape in ((), (1,)))
     assert number.y1.shape == ()
     torch.testing.assert_close(number.y1, row.y1[0], rtol=1e-12, atol=0.0)
+
+
+def test_a_stochastic_solve_warns_of_times_that_float32_cannot_tell_apart():
+    def noisy_from(t0, dtype):
+        y0 = torch.ones(2, dtype=dtype)
+        return nde.SDEProblem(lambda t, y: -y, lambda t, y: 0.1 * y, y0, t0, t0 + 1.0, seed=0)
+
+    with pytest.warns(UserWarning, match="float32, which has few between t0=1000000"):
+        nde.solve(noisy_from(1e6, torch.float32), "em", steps=4)
+    nde.solve(noisy_from(1e6, FLOAT64), "em", steps=4)
+    nde.solve(noisy_from(100.0, torch.float32), "em", steps=4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyndereg.ivp import ODEProblem
+from pyndereg.ivp import ODEProblem, SDEProblem
 from tests.equations import FLOAT64, decay
 from tests.sentences import check_sentence
 
@@ -123,7 +123,7 @@ class Path:
 
     shape: tuple[int, ...] = (4, 2)
     dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
+    device: torch.device = Y0.device
     t0: float = 0.0
     t1: float = 1.0
 
@@ -132,7 +132,7 @@ class Path:
 
 
 def noisy(path, **options):
-    return nde.SDEProblem(lambda t, y: -y, lambda t, y: y, torch.ones(4, 2), brownian=path, **options)
+    return SDEProblem(lambda t, y: -y, lambda t, y: y, torch.ones(4, 2), brownian=path, **options)
 
 
 @pytest.mark.parametrize(

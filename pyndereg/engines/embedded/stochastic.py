@@ -1,6 +1,7 @@
 """One stochastic solve by the embedded engine: from a problem and options to tensors that carry gradients."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,7 @@ from pyndereg.solver.stochastic.integration import (
 from pyndereg.solver.stochastic.methods import StochasticMethod, get_method
 from pyndereg.solver.stochastic.path import grid_times, on_grid, path_of
 from pyndereg.solver.stochastic.steps import StepTaker
+from pyndereg.solver.times import time_dtype
 
 
 def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
@@ -50,8 +52,18 @@ def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Seque
     _check(problem, options)
     method = get_method(str(options.method), problem.noise, problem.interpretation)
     control = stochastic_control(problem, options)
+    _warn_of_coarse_times(problem)
     path = path_of(problem, control)
     return _solution(_Run(problem, options, method, control, problem.t1, path), samplers)
+
+
+def _warn_of_coarse_times(problem: SDEProblem) -> None:
+    if time_dtype(*problem.interval, problem.layout.dtype) != problem.layout.dtype:
+        warnings.warn(
+            f"f and g get times in float32, which has few between t0={problem.t0} and t1={problem.t1}; count time from "
+            "the start of the interval, or pass y0 in float64",
+            stacklevel=5,
+        )
 
 
 def stochastic_control(problem: SDEProblem, options: SolveOptions) -> Controller | Plan:

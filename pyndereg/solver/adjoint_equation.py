@@ -15,6 +15,7 @@ from torch import Tensor
 from pyndereg.solver.control import Controller, first_step
 from pyndereg.solver.march import March, march
 from pyndereg.solver.path import Path
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, Step, evaluate
 
 Gradients = list[Tensor]
@@ -130,7 +131,7 @@ class BackwardSolve:
         self,
         field: AdjointField,
         method: ExplicitRungeKutta,
-        controller: Controller,
+        controller: Controller | Plan,
         path: Path | None,
         *,
         max_steps: int,

@@ -30,6 +30,7 @@ from pyndereg.solver.march import March
 from pyndereg.solver.norms import rms
 from pyndereg.solver.parameters import AlongTheWay, AtGaussPoints, ByQuadrature, ParameterRule
 from pyndereg.solver.path import Path, Pieces, ReplayedPath
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 
 
@@ -59,7 +60,7 @@ class AdjointSolve:
     shape: torch.Size
     stepper: Callable[[FieldFunction], ExplicitRungeKutta]
     backward: Callable[[FieldFunction, int], ExplicitRungeKutta]
-    controller: Controller
+    controller: Controller | Plan
     dt: float | None
     rtol: float
     atol: float
@@ -362,7 +363,7 @@ def _in_order(jumps: Sequence[Jump], t0: float, t_end: float) -> tuple[list[Jump
 def _largest(adjoint: Tensor, jumps: Sequence[Jump]) -> float:
     """Root mean square of the largest cotangent; 1 if all are zero."""
     arriving = [adjoint, *(jump.cotangent for jump in jumps if jump.cotangent is not None)]
-    return torch.stack([rms(cotangent) for cotangent in arriving]).max().item() or 1.0
+    return torch.stack([rms(cotangent.double()) for cotangent in arriving]).max().item() or 1.0
 
 
 def _with_cotangents(adjoint: Tensor, jumps: Sequence[Jump]) -> Tensor:

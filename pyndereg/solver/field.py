@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import ODEProblem, SDEProblem, State
+from pyndereg.ivp.segment import EVERYWHERE, ODESegment, SDESegment
 
 FieldT = TypeVar("FieldT", bound="Field")
 HALVES = (torch.bfloat16, torch.float16)
@@ -38,6 +39,7 @@ class Field:
         self._f: Callable[..., Any] = problem.f
         self._layout = problem.layout
         self._shape = self._layout.solver_shape
+        self._times = problem.times if isinstance(problem, ODESegment | SDESegment) else EVERYWHERE
         self.evaluations = 0
         self._around: Callable[[], AbstractContextManager[object]] | None = None
         self._check_graph: CheckGraph | None = None
@@ -109,6 +111,8 @@ class Field:
 
     def _evaluate(self, t: Tensor, y: Tensor) -> Tensor:
         self.evaluations += 1
+        if self._times is not EVERYWHERE:
+            t = t.clamp(*self._times)
         if self._hands_copies:
             slope = self._on_copies(t, y)
         else:

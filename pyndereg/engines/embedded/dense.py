@@ -9,11 +9,11 @@ from torch import Tensor
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
 from pyndereg.ivp.copies import without_f
-from pyndereg.solver.control import Schedule
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import DenseOutput, check_inside
 from pyndereg.solver.march import March
+from pyndereg.solver.plans import Schedule
 from pyndereg.solver.runge_kutta import Step, coefficients
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
@@ -93,7 +93,7 @@ class ReplayedDense:
                 "solution before the change, or solve with SaveAt(dense=True)"
             )
         options = replace(self.options, saveat=saveat, max_steps=len(self.march.dt))
-        schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
+        schedule = Schedule(tuple(abs(dt) for dt in self.march.dt), tuple(self.march.t))
         tableau = get_tableau(str(options.method))
 
         def again() -> Run:

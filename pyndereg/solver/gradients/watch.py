@@ -152,7 +152,7 @@ def watched(
     seen.draws = seen.draws or not same_states(before, random_states(arguments[0].device))
     if torch.is_grad_enabled():
         known = {*seen.made, *(id(alias) for _, alias in seen.exchanged.values())}
-        for leaf in foreign_to(result, arguments, known, first):
+        for leaf in foreign_to(result, (*arguments, *seen.captured.values()), known, first):
             seen.captured[id(leaf)] = seen.hidden[id(leaf)] = leaf
     return result, seen
 

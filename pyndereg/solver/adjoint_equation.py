@@ -68,7 +68,8 @@ class Pullback:
     def slope(self, t: float, y: Tensor) -> Tensor:
         """f alone. Shape (size,)."""
         time = torch.full((), t, dtype=y.dtype, device=y.device)
-        return self._field(time, y.view(self._shape)).detach().reshape(-1)
+        with torch.no_grad():
+            return self._field(time, y.detach().view(self._shape)).reshape(-1)
 
 
 class AdjointField:

@@ -154,6 +154,7 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         solve: AdjointSolve = ctx.solve
         refuse_gradient_of_steps(type(solve.gradient).__name__, *cotangents[2:4])
         check_unchanged(ctx.y0_version)
+        solve.captured.check_versions(later=isinstance(solve.gradient, BacksolveAdjoint | QuadratureAdjoint))
         return solve.captured.replay(lambda: _backward(ctx, solve, cotangents))
 
 
@@ -170,6 +171,10 @@ def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]
     adjoint = _with_cotangents(torch.zeros_like(y0), [Jump(ctx.march.t_reached, y1_cotangent), *end])
     pullback = Pullback(solve.field, solve.shape, solve.captured.targets)
     agreement.compare(solve.t0, pullback.slope(solve.t0, y0), solve.start_slope, solve.start_slope)
+    if nodes is not None and slopes is not None:
+        for t, y, kept in zip(ctx.march.t, nodes, slopes[:, 0], strict=True):
+            agreement.compare(t, pullback.slope(t, y), kept, kept)
+    agreement.check()
     t0, t1 = adjoint.new_zeros(()), adjoint.new_zeros(())
     if wants_t1 and ctx.march.status.succeeded:
         t1 = adjoint @ pullback.slope(ctx.march.t_reached, y1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +60,7 @@ class ReplayedDense:
     march: March[Step]
     captured: Captured | None
     y1: Tensor
+    is_smooth_in_time: ClassVar[bool] = True
     kept: dict[bool, DenseOutput] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

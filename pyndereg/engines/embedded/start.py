@@ -72,10 +72,13 @@ def begin(
     around = Around(surroundings, {})
     field = Field(problem)
     if around.is_needed:
-        field = field.on(problem.f, around, None, casts=around.casts)
+        field = field.on(problem.f, around, None)
     t = _start_time(problem, y0, with_time=with_time)
     y = y0.detach().view(problem.layout.solver_shape).requires_grad_(grad_mode)
     slope, seen = watched(lambda: field(t, y), (y, t), must_be_exchanged)
+    if id(slope) in seen.changed:
+        field.copy_result()
+        slope = slope.clone()
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)
     captured = capture([field], problem.parameters, seen, surroundings) if grad_mode or seen.draws else None

@@ -182,7 +182,8 @@ class Field:
                 raise
             raise GradientRefused(
                 f"{self.name} could be computed in the solve, but not again in its backward pass "
-                f"({type(error).__name__}: {error}); leave what it uses as it is until backward was called, or pass gradient=Backprop()"
+                f"({type(error).__name__}: {error}); leave what it uses as it is until backward was called, or pass "
+                "gradient=Backprop()"
             ) from error
         return self._around.result(slope)
 

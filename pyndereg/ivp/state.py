@@ -70,6 +70,11 @@ class StateLayout:
         parts = vector.split([shape.numel() for shape in self.shapes], dim=-1)
         return tuple(part.reshape(vector.shape[:-1] + shape) for part, shape in zip(parts, self.shapes, strict=True))
 
+    def result(self, vector: Tensor) -> State:
+        """As `unflatten`, for a user, who may change it in place: the tensors of a tuple share no memory."""
+        state = self.unflatten(vector)
+        return tuple(part.clone() for part in state) if isinstance(state, tuple) else state
+
 
 def check_state(y: Any, name: str) -> State:
     """Return `y` if it can be the state of a problem.

@@ -116,12 +116,12 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         ctx.kept_steps = list(trajectory.states)
         *outputs, nodes, slopes, sampled = trajectory.outputs()
         keep_slopes = isinstance(solve.gradient, QuadratureAdjoint)
-        # Through save_for_backward, so that a change in place is noticed.
+        # Through save_for_backward, so that a change in place is noticed; what is returned is the user's to change.
         ctx.save_for_backward(
             y0,
             trajectory.y1,
-            trajectory.saved if solve.keeps_saved else None,
-            sampled,
+            trajectory.saved.clone() if solve.keeps_saved else None,
+            sampled.clone(),
             *((nodes, slopes) if keep_slopes else (None, None)),
             *params,
             *trajectory.states.values(),

@@ -145,6 +145,8 @@ class ForwardModeSolve(torch.autograd.Function):
         outputs = solve.trajectory.outputs()
         tangents = [part[..., size:].reshape(-1, field.tangents, size) for part in _states(whole)]
         ctx.save_for_backward(y0, *(outputs[k] for k in (0, 1, 6)), *tangents, *params)
+        # Copies, as what is returned is the user's to change, and shares its memory with the tangents.
+        outputs = tuple(output.clone() for output in outputs)
         ctx.mark_non_differentiable(outputs[4], outputs[5])
         return outputs
 

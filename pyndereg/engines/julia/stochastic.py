@@ -261,8 +261,8 @@ def _solution(run: _Run) -> Solution:
     saves_end_only = options.saveat.times is None and not options.saveat.every_step
     return Solution(
         t=y1.new_tensor([outcome.t_reached] if saves_end_only else trajectory.times),
-        y=layout.unflatten(y1[None] if saves_end_only else saved),
-        y1=layout.unflatten(y1),
+        y=layout.result(y1[None].clone() if saves_end_only else saved),
+        y1=layout.result(y1),
         steps=StepRecord(y1.new_tensor(trajectory.march.t), y1.new_tensor(trajectory.march.dt), errors, stiffness),
         stats=Statistics(
             nfe=outcome.nfe,
@@ -289,4 +289,4 @@ def _interpolated(run: _Run, steps: int, t_reached: float, t: Tensor) -> State:
     times, inverse = torch.unique(check_inside(t.reshape(-1), run.problem.t0, t_reached), return_inverse=True)
     again = replace(run, options=replace(run.options, saveat=SaveAt(times=times)))
     _, outputs, _ = _solve(again)
-    return layout.unflatten(outputs[1][inverse].reshape(*t.shape, layout.size))
+    return layout.result(outputs[1][inverse].reshape(*t.shape, layout.size))

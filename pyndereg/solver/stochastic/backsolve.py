@@ -60,7 +60,9 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
         outputs = trajectory.outputs()
-        ctx.save_for_backward(outputs[0], outputs[1] if solve.checkpointing else None, y0, *params)
+        # Copies, as what is returned is the user's to change.
+        kept = outputs[1].clone() if solve.checkpointing else None
+        ctx.save_for_backward(outputs[0].clone(), kept, y0, *params)
         return outputs
 
     @staticmethod

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import ODEProblem, SDEProblem, State
+from pyndereg.solver.misfit import refuse_misfit
 
 
 class Field:
@@ -38,14 +39,22 @@ class Field:
         """
         self.evaluations += 1
         if self._layout.is_tuple:
-            slope = self._f(t, self._layout.unflatten(y))
+            slope = self._value(t, self._layout.unflatten(y))
             return self._layout.flatten(self._checked_tuple(slope))
-        slope = self._f(t, y)
+        slope = self._value(t, y)
         if not isinstance(slope, Tensor) or slope.shape != self._shape or slope.dtype != y.dtype:
             self._refuse(slope, self._shape)
         if slope.device != y.device:
             self._refuse(slope, self._shape)
         return slope
+
+    def _value(self, t: Tensor, y: State) -> Any:
+        try:
+            return self._f(t, y)
+        except (RuntimeError, TypeError) as error:
+            if self.evaluations == 1:
+                refuse_misfit(error, self.name, self._f, y)
+            raise
 
     def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):

@@ -1,9 +1,25 @@
 """Copies of results that leave the process: tensors without graphs, and dense output only if it needs no f."""
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
+NOTHING = object()
+
+
+def with_parts_that_change(kind: type[T]) -> type[T]:
+    """A frozen dataclass whose tensors may be changed in place by `value.part += 1`, which sets a part to itself."""
+    frozen: Any = kind.__setattr__
+
+    def set_to_itself(self: T, name: str, value: Any) -> None:
+        if getattr(self, name, NOTHING) is not value:
+            frozen(self, name, value)
+
+    changed: Any = kind
+    changed.__setattr__ = set_to_itself
+    return kind
 
 
 def detached(value: Any) -> Any:

@@ -29,6 +29,21 @@ def check_time(t: object, name: str) -> Time:
     return t if isinstance(t, Tensor) and t.is_floating_point() else value
 
 
+def check_params(params: object, used: str) -> tuple[Tensor, ...]:
+    """Tensors that receive gradients, as a tuple.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    if isinstance(params, nn.Module) or not isinstance(params, Iterable):
+        raise TypeError(f"params is a {type(params).__name__}; pass the tensors that {used}, e.g. module.parameters()")
+    params = (params,) if isinstance(params, Tensor) else tuple(params)
+    for param in params:
+        if not isinstance(param, Tensor):
+            raise TypeError(f"params holds a {type(param).__name__}; pass the tensors that {used}")
+    return params
+
+
 def check_end(t: object, name: str) -> float:
     """An end of the interval as a number.
 
@@ -76,11 +91,7 @@ class ODEProblem:
         t0, t1 = self.interval
         if t0 == t1:
             raise ValueError(f"t0 and t1 are both {t0}; pass an interval of non-zero length")
-        params = (self.params,) if isinstance(self.params, Tensor) else tuple(self.params)
-        for param in params:
-            if not isinstance(param, Tensor):
-                raise TypeError(f"params holds a {type(param).__name__}; pass the tensors that f uses")
-        object.__setattr__(self, "params", params)
+        object.__setattr__(self, "params", check_params(self.params, "f uses"))
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from pyndereg.ivp.problem import check_time
+from pyndereg.ivp.problem import check_params, check_time
 from pyndereg.ivp.state import State, StateLayout, check_state
 from pyndereg.numbers import at_least, whole
 from pyndereg.torch_modes import built_outside_graphs
@@ -86,11 +86,7 @@ class SDEProblem:
         self._check_noise_size()
         self._check_seed()
         self._check_brownian()
-        params = (self.params,) if isinstance(self.params, Tensor) else tuple(self.params)
-        for param in params:
-            if not isinstance(param, Tensor):
-                raise TypeError(f"params holds a {type(param).__name__}; pass the tensors that f and g use")
-        object.__setattr__(self, "params", params)
+        object.__setattr__(self, "params", check_params(self.params, "f and g use"))
 
     def _check_noise_size(self) -> None:
         if (self.noise == "general") != (self.noise_size is not None):

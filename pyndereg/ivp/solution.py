@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyndereg.ivp.copies import detached, without_f
+from pyndereg.ivp.copies import detached, with_parts_that_change, without_f
 from pyndereg.ivp.sampling import Sample
 from pyndereg.ivp.state import State
 from pyndereg.ivp.status import Status
@@ -16,6 +16,7 @@ from pyndereg.numbers import as_float64
 from pyndereg.torch_modes import ordinary_tensors, outside_graphs, refuse_transforms
 
 
+@with_parts_that_change
 @dataclass(frozen=True, eq=False)
 class StepRecord:
     """What the solver knew at each accepted step, in time order.
@@ -57,6 +58,7 @@ class Statistics:
     diffusion_nfe: int = 0
 
 
+@with_parts_that_change
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The solution of an initial value problem.

@@ -70,12 +70,18 @@ class StateLayout:
         parts = vector.split([shape.numel() for shape in self.shapes], dim=-1)
         return tuple(part.reshape(vector.shape[:-1] + shape) for part, shape in zip(parts, self.shapes, strict=True))
 
+    def result(self, vector: Tensor) -> State:
+        """As `unflatten`, for a user, who may change it in place: the tensors of a tuple share no memory."""
+        state = self.unflatten(vector)
+        return tuple(part.clone() for part in state) if isinstance(state, tuple) else state
+
 
 def check_state(y: Any, name: str) -> State:
     """Return `y` if it can be the state of a problem.
 
     Raises:
-        TypeError: it is neither a tensor nor a non-empty tuple of tensors, or its dtype is not float32 or float64.
+        TypeError: it is neither a tensor nor a non-empty tuple of tensors, or one is not dense, or not of float32 or
+            float64.
         ValueError: it is empty, mixes dtypes or devices, or holds NaN or infinity.
     """
     refuse_transforms()
@@ -84,7 +90,11 @@ def check_state(y: Any, name: str) -> State:
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} holds a {type(tensor).__name__}; pass a torch.Tensor or a tuple of them")
         if tensor.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{name} has dtype {tensor.dtype}; pass float32 or float64, e.g. {name}.to(torch.float32)")
+            remedy = f"torch.view_as_real({name})" if tensor.is_complex() else f"{name}.to(torch.float32)"
+            raise TypeError(f"{name} has dtype {tensor.dtype}; pass float32 or float64, e.g. {remedy}")
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = "nested" if tensor.is_nested else str(tensor.layout)
+            raise TypeError(f"{name} is a {kind} tensor; pass a dense one, e.g. {name}.to_dense()")
         if (tensor.dtype, tensor.device) != (tensors[0].dtype, tensors[0].device):
             raise ValueError(
                 f"{name} mixes {tensors[0].dtype} on {tensors[0].device} with {tensor.dtype} on {tensor.device}; "
@@ -92,6 +102,8 @@ def check_state(y: Any, name: str) -> State:
             )
     if sum(tensor.numel() for tensor in tensors) == 0:
         raise ValueError(f"{name} is empty; pass at least one number")
+    if tensors[0].is_meta:
+        raise TypeError(f"{name} is on the meta device, which holds no numbers; pass it on another device")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise ValueError(f"{name} holds NaN or infinity; pass a finite state")
     return y

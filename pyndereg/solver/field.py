@@ -11,6 +11,7 @@ from torch import Tensor
 from pyndereg.ivp import ODEProblem, SDEProblem, State
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.ivp.segment import EVERYWHERE, ODESegment, SDESegment
+from pyndereg.solver.misfit import refuse_misfit
 
 FieldT = TypeVar("FieldT", bound="Field")
 HALVES = (torch.bfloat16, torch.float16)
@@ -179,6 +180,8 @@ class Field:
             raise
         except Exception as error:
             if not self._is_copy:
+                if self.evaluations == 1 and isinstance(error, RuntimeError | TypeError):
+                    refuse_misfit(error, self.name, self._f, y)
                 raise
             raise GradientRefused(
                 f"{self.name} could be computed in the solve, but not again in its backward pass "

@@ -186,8 +186,9 @@ class ForwardModeSolve(torch.autograd.Function):
         ctx.like_times = [time.detach() for time in (t0, t1)]
         outputs = solve.trajectory.outputs()
         tangents = [part[..., size:].reshape(-1, field.tangents, size) for part in _states(whole)]
-        # Copies of what is handed out, which may be changed in place.
-        ctx.save_for_backward(y0, *(outputs[k].clone() for k in (0, 1, 6)), *tangents)
+        ctx.save_for_backward(y0, *(outputs[k] for k in (0, 1, 6)), *tangents)
+        # Copies, as what is returned is the user's to change, and shares its memory with the tangents.
+        outputs = tuple(output.clone() for output in outputs)
         ctx.mark_non_differentiable(outputs[4], outputs[5])
         return outputs
 

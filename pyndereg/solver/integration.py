@@ -104,7 +104,8 @@ class Trajectory:
         slopes = empty.clone() if self.slopes is None else self.slopes
         states = [sampled.state for sampled in self.samples if sampled is not None]
         sampled = torch.stack(states) if states else empty.clone()
-        return self.y1, self.saved, self.scaled_error, self.stiffness, nodes, slopes, sampled
+        # A copy, for the user to change: the last step's gradient may need the state, or it is y0 itself.
+        return self.y1.clone(), self.saved, self.scaled_error, self.stiffness, nodes, slopes, sampled
 
     def first_elements(self, size: int) -> "Trajectory":
         """The same with states of their first elements only."""

@@ -101,4 +101,4 @@ class DenseOutput:
         weights = extension_weights(self.weights, (flat + moving - self.t[index]) / dt, self.y)
         where = index.to(self.y.device)
         y = self.y[where] + torch.einsum("pn,pns->ps", weights * dt.to(weights)[:, None], self.slopes[where])
-        return self.layout.unflatten(y.reshape((*t.shape, self.layout.size)))
+        return self.layout.result(y.reshape((*t.shape, self.layout.size)))

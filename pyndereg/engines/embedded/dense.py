@@ -142,4 +142,4 @@ class SolvedAgainDense:
         if t_end < t0:
             times, inverse = times.flip(0), len(times) - 1 - inverse
         saved = self.replayed.again(SaveAt(times=times)).saved
-        return problem.layout.unflatten(saved[inverse.to(saved.device)].reshape(*t.shape, problem.layout.size))
+        return problem.layout.result(saved[inverse.to(saved.device)].reshape(*t.shape, problem.layout.size))

@@ -90,8 +90,8 @@ def _solution(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made
     sampled = [Sample(point.t, layout.unflatten(y)) for point, y in zip(made.samples, made.sampled, strict=True)]
     return Solution(
         t=y1.new_tensor([result.t_reached] if saves_end_only else made.times),
-        y=layout.unflatten(y1[None] if saves_end_only else made.saved),
-        y1=layout.unflatten(y1),
+        y=layout.result(y1[None].clone() if saves_end_only else made.saved),
+        y1=layout.result(y1),
         steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), made.scaled_error, made.stiffness),
         stats=Statistics(nfe=made.nfe, accepted=len(result.t), rejected=result.rejected),
         status=result.status,

@@ -235,7 +235,7 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
     points = [point for point in trajectory.samples if point is not None]
     return Solution(
         t=y1.new_tensor([result.t_reached] if saves_end_only else trajectory.times),
-        y=_parts(layout, y1[None] if saves_end_only else saved),
+        y=_parts(layout, y1[None].clone() if saves_end_only else saved),
         y1=_parts(layout, y1),
         steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), errors, stiffness),
         stats=Statistics(
@@ -332,7 +332,7 @@ def _forward(
 
 def _parts(layout: StateLayout, states: Tensor) -> State:
     """The user's state from one in the solver's shape; leading axes (times, say) are kept."""
-    return layout.unflatten(states) if layout.is_tuple else states
+    return layout.result(states) if layout.is_tuple else states
 
 
 def _status(trajectory: StochasticTrajectory) -> Status:

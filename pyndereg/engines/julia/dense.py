@@ -42,7 +42,7 @@ class JuliaDense:
         outcome = self._outcome(with_states=with_grad)
         run = DenseRun(self._solve, self._gradient, outcome, flat)
         states = InterpolateInJulia.apply(run, *inputs) if with_grad else run.values()
-        return self._problem.layout.unflatten(states.view(*t.shape, -1))
+        return self._problem.layout.result(states.view(*t.shape, -1))
 
     def _outcome(self, *, with_states: bool) -> Outcome:
         if self._kept is None or (with_states and not self._solve.keep_states and self._is_discrete):

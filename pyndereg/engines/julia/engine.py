@@ -94,8 +94,8 @@ class JuliaEngine:
         t_reached = problem.interval[1] if outcome.status.succeeded else outcome.t_reached
         return Solution(
             t=y1.new_tensor([t_reached] if saves_end_only else outcome.times),
-            y=layout.unflatten(y1[None] if saves_end_only else saved),
-            y1=layout.unflatten(y1),
+            y=layout.result(y1[None].clone() if saves_end_only else saved),
+            y1=layout.result(y1),
             steps=StepRecord(t, dt, scaled_error, stiffness),
             stats=Statistics(nfe=outcome.nfe, accepted=outcome.steps, rejected=outcome.rejected),
             status=outcome.status,

@@ -271,8 +271,8 @@ def _solution(run: _Run) -> Solution:
     saves_end_only = options.saveat.times is None and not options.saveat.every_step
     return Solution(
         t=y1.new_tensor([outcome.t_reached] if saves_end_only else trajectory.times),
-        y=layout.unflatten(y1[None] if saves_end_only else saved),
-        y1=layout.unflatten(y1),
+        y=layout.result(y1[None].clone() if saves_end_only else saved),
+        y1=layout.result(y1),
         steps=StepRecord(y1.new_tensor(trajectory.march.t), y1.new_tensor(trajectory.march.dt), errors, stiffness),
         stats=Statistics(
             nfe=outcome.nfe,
@@ -302,4 +302,4 @@ def _interpolated(run: _Run, captured: Captured | None, steps: int, t_reached: f
         _, outputs, *_ = _solve(again)
     else:
         _, outputs, *_ = captured.replay(lambda: _solve(again, captured))
-    return layout.unflatten(outputs[1][inverse].reshape(*t.shape, layout.size))
+    return layout.result(outputs[1][inverse].reshape(*t.shape, layout.size))

@@ -94,7 +94,7 @@ class StochasticTrajectory:
         """
         states = [sampled.state for sampled in self.samples if sampled is not None]
         sampled = torch.stack(states) if states else self.y1.new_empty(0)
-        return self.y1, self.saved, self.scaled_error, self.stiffness, sampled
+        return self.y1.clone(), self.saved, self.scaled_error, self.stiffness, sampled
 
 
 class StochasticRecorder:

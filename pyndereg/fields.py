@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyndereg.numbers import at_least
+
 
 class TimeLinear(nn.Module):
     """A linear layer over [y; t]: W y + w t + b, without building the concatenation.
@@ -18,6 +20,7 @@ class TimeLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        inputs, outputs = at_least(inputs, 1, "inputs"), at_least(outputs, 1, "outputs")
         weight = nn.init.xavier_uniform_(torch.empty(outputs, inputs + 1))
         self.weight = nn.Parameter(weight[:, :-1].clone())
         self.time_weight = nn.Parameter(weight[:, -1].clone())
@@ -50,8 +53,7 @@ class TimeConcatMLP(nn.Module):
     ) -> None:
         super().__init__()
         for name, size in (("dim", dim), ("hidden", hidden)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} is {size!r}; pass a positive whole number")
+            at_least(size, 1, name)
         self.hidden_layer = TimeLinear(dim, hidden)
         self.output_layer = TimeLinear(hidden, dim)
         self.activation = activation
@@ -120,9 +122,7 @@ class Power(nn.Module):
 
     def __init__(self, exponent: int) -> None:
         super().__init__()
-        if isinstance(exponent, bool) or not isinstance(exponent, int) or exponent < 1:
-            raise ValueError(f"exponent is {exponent!r}; pass a positive whole number")
-        self.exponent = exponent
+        self.exponent = at_least(exponent, 1, "exponent")
 
     def forward(self, x: Tensor) -> Tensor:
         """x of any shape -> the same shape."""

@@ -18,6 +18,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.problem import Time
 from pyndereg.solve import solve
+from pyndereg.torch_modes import outside_graphs
 
 
 class ODEResult(NamedTuple):
@@ -109,6 +110,7 @@ def odesolve_continuous_adjoint(
     return _odesolve(f, y0, t0, t1, params, adjoint, saveat, options)
 
 
+@outside_graphs
 def _odesolve(
     f: Callable[..., Any],
     y0: State,

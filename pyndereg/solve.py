@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -21,11 +21,13 @@ from pyndereg.ivp import (
 from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.penalties import solve_with_penalties
 from pyndereg.regularizers import Regularizer
+from pyndereg.torch_modes import ordinary, ordinary_tensors, outside_graphs, refuse_transforms
 
 # That of StochasticDiffEq: the steps of its methods shorten in proportion to the tolerance.
 STOCHASTIC_TOLERANCE = 1e-2
 
 
+@outside_graphs
 def solve(
     problem: Problem,
     method: str | JuliaMethod | None = None,
@@ -79,6 +81,7 @@ def solve(
             that is no slope of y.
         JuliaUnavailable: the julia engine cannot be started here; the sentence says what to install.
     """
+    refuse_transforms()
     names = [option.name for option in fields(SolveOptions)]
     for name in options:
         if name not in names:
@@ -99,10 +102,18 @@ def solve(
         gradient=gradient,
         **options,
     )
-    solution = solve_with_penalties(get_engine(engine), problem, checked, regularizers)
+    with ordinary_tensors():
+        solution = solve_with_penalties(get_engine(engine), _ordinary(problem), checked, regularizers)
     if raise_on_failure and not solution.status.succeeded:
         raise SolveFailed(solution.status, solution)
     return solution
+
+
+def _ordinary(problem: Problem) -> Problem:
+    """The problem with a copy of what was made in inference mode, which gradients and versions know nothing of."""
+    parts = {name: ordinary(getattr(problem, name)) for name in ("y0", "t0", "t1")}
+    same = all(part is getattr(problem, name) for name, part in parts.items())
+    return problem if same else replace(problem, **parts)
 
 
 def default_method(problem: Problem) -> str:

@@ -118,7 +118,7 @@ def test_an_unknown_engine_is_answered_with_those_that_exist():
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"rtol": 0.0}, "rtol is 0.0"),
+        ({"rtol": -1.0}, "rtol is -1.0"),
         ({"atol": -1e-3}, "atol is -0.001"),
         ({"rtol": math.nan}, "rtol is nan"),
         ({"dt": -0.1}, "dt is -0.1"),

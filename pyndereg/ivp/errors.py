@@ -22,6 +22,10 @@ class SolveFailed(RuntimeError):
             f"steps: {status.value}"
         )
 
+    def __reduce__(self) -> tuple[type["SolveFailed"], tuple[Status, Solution]]:
+        """So that it crosses from one process to another, with its solution as that does."""
+        return type(self), (self.status, self.solution)
+
 
 class AdjointFailed(RuntimeError):
     """The backward solve of a continuous adjoint ended early, so there is no gradient.
@@ -34,10 +38,15 @@ class AdjointFailed(RuntimeError):
     def __init__(self, adjoint: str, status: Status, t: float) -> None:
         self.status = status
         self.t = t
+        self._adjoint = adjoint
         super().__init__(
             f"the backward solve of {adjoint} stopped at t={t:g}: {status.value}; gradient=DiscreteAdjoint() needs no "
             "backward solve"
         )
+
+    def __reduce__(self) -> tuple[type["AdjointFailed"], tuple[str, Status, float]]:
+        """So that it crosses from one process to another."""
+        return type(self), (self._adjoint, self.status, self.t)
 
 
 class GradientRefused(RuntimeError):

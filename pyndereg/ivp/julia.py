@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from pyndereg.numbers import real, whole
+
 OptionValue = bool | int | float | str
 Options = tuple[tuple[str, OptionValue], ...]
 
@@ -105,7 +107,14 @@ def _name(name: Any, what: str) -> str:
 
 
 def _options(options: dict[str, Any]) -> Options:
-    for key, value in options.items():
-        if not isinstance(value, bool | int | float | str):
-            raise TypeError(f"option {key} is a {type(value).__name__}; pass a number, a bool or a string")
-    return tuple(options.items())
+    return tuple((key, _option(key, value)) for key, value in options.items())
+
+
+def _option(key: str, value: Any) -> OptionValue:
+    if isinstance(value, bool | int | float | str):
+        return value
+    number = whole(value)
+    found = real(value, f"option {key}") if number is None else number
+    if found is None:
+        raise TypeError(f"option {key} is a {type(value).__name__}; pass a number, a bool or a string")
+    return found

@@ -4,11 +4,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
+from pyndereg.numbers import as_float64, at_least, onto_interval, real
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class SaveAt:
 
     Args:
         times: times to save at, by the method's interpolant; strictly monotone in the direction of integration and
-            inside [t0, t1], ends included. Shape (times,), in the problem's time units. None: not by times.
+            inside [t0, t1], ends included. One that passes an end by a few roundings, of float32 where float32 holds
+            it exactly, is that end. Shape (times,), in the problem's time units. None: not by times.
             For the gradient they stand still while t0 and t1 move, except a time equal to t1, which is the final state.
         every_step: save t0 and the end of every accepted step. Not together with `times`.
         dense: keep the stages of every accepted step, so that `solution(t)` costs no further evaluations.
@@ -34,12 +36,10 @@ class SaveAt:
             return
         if self.every_step:
             raise ValueError("SaveAt has both times and every_step=True; choose one of them")
-        if isinstance(self.times, Tensor) and self.times.requires_grad:
+        parts = (self.times,) if isinstance(self.times, Tensor) else self.times
+        if isinstance(parts, list | tuple) and any(isinstance(t, Tensor) and t.requires_grad for t in parts):
             raise ValueError("save times ask for a gradient, which they have not; pass times.detach()")
-        try:
-            times = torch.as_tensor(self.times, dtype=torch.float64).detach().cpu()
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"save times are {self.times!r}; pass a sequence of numbers") from None
+        times = as_float64(self.times, "save times")
         if times.ndim != 1 or times.numel() == 0:
             raise ValueError(f"save times have shape {tuple(times.shape)}; pass a non-empty sequence of numbers")
         object.__setattr__(self, "times", tuple(times.tolist()))
@@ -52,10 +52,11 @@ class SaveAt:
         """
         if self.times is None:
             return ()
-        times = tuple(float(t) for t in self.times)
+        low, high = min(t0, t1), max(t0, t1)
+        times = tuple(onto_interval(float(t), low, high) for t in self.times)
         direction = math.copysign(1.0, t1 - t0)
         for t in times:
-            if not min(t0, t1) <= t <= max(t0, t1):
+            if not low <= t <= high:
                 raise ValueError(
                     f"save time {t} lies outside [t0, t1] = [{t0}, {t1}]; move it inside or extend the interval"
                 )
@@ -90,8 +91,9 @@ class DiscreteAdjoint:
     checkpoints: int | None = None
 
     def __post_init__(self) -> None:
-        if self.checkpoints is not None and (not isinstance(self.checkpoints, int) or self.checkpoints < 1):
-            raise ValueError(f"checkpoints is {self.checkpoints!r}; pass a positive number of states, or None for all")
+        if self.checkpoints is not None:
+            what = "a positive number of states, or None for all"
+            object.__setattr__(self, "checkpoints", at_least(self.checkpoints, 1, "checkpoints", what))
 
 
 ADJOINT_NORMS = ("state", "all")
@@ -122,10 +124,9 @@ class ContinuousAdjoint:
     norm: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "quadrature_rtol", "quadrature_atol"):
-            value = getattr(self, name, None)
-            if value is not None and (isinstance(value, bool) or not 0 < value < math.inf):
-                raise ValueError(f"{name} of {type(self).__name__} is {value!r}; pass a positive number, or None")
+        _check_tolerances(self, "rtol", "atol", f" of {type(self).__name__}")
+        if isinstance(self, QuadratureAdjoint):
+            _check_tolerances(self, "quadrature_rtol", "quadrature_atol", " of QuadratureAdjoint")
         if self.vjp is not None and not isinstance(self.vjp, str):
             raise TypeError(f"vjp of {type(self).__name__} is {self.vjp!r}; pass a name, such as 'field', or None")
         if self.method is not None and not isinstance(self.method, str):
@@ -216,22 +217,40 @@ class SolveOptions:
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-                raise ValueError(f"{name} is {value!r}; pass a positive number")
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is None; pass a positive number")
+        _check_tolerances(self, "rtol", "atol")
         if not isinstance(self.saveat, SaveAt):
             raise TypeError(f"saveat is a {type(self.saveat).__name__}; pass times, SaveAt(...) or None")
         if not isinstance(self.gradient, Gradient):
             raise TypeError(f"gradient is {self.gradient!r}; pass a value such as DiscreteAdjoint() or Backprop()")
-        if self.dt is not None and not (isinstance(self.dt, int | float) and 0 < self.dt < math.inf):
-            raise ValueError(f"dt is {self.dt!r}; pass a positive step length, whatever the direction of time")
-        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
-            raise ValueError(f"max_steps is {self.max_steps!r}; pass a positive whole number")
+        if self.dt is not None:
+            dt = real(self.dt, "dt")
+            if dt is None or not 0 < dt < math.inf:
+                raise ValueError(f"dt is {self.dt!r}; pass a positive step length, whatever the direction of time")
+            object.__setattr__(self, "dt", dt)
+        object.__setattr__(self, "max_steps", at_least(self.max_steps, 1, "max_steps"))
         if self.stiffness not in STIFFNESS_NORMS:
             raise ValueError(f"stiffness is {self.stiffness!r}; pass one of {', '.join(map(repr, STIFFNESS_NORMS))}")
         if self.field is not None and self.field not in FIELDS:
             raise ValueError(f"field is {self.field!r}; pass {' or '.join(map(repr, FIELDS))}, or None to choose")
-        if isinstance(self.uncontrolled, bool) or not isinstance(self.uncontrolled, int) or self.uncontrolled < 0:
-            raise ValueError(
-                f"uncontrolled is {self.uncontrolled!r}; pass how many tensors of a tuple state, 0 or more"
-            )
+        what = "how many tensors of a tuple state, 0 or more"
+        object.__setattr__(self, "uncontrolled", at_least(self.uncontrolled, 0, "uncontrolled", what))
+
+
+def _check_tolerances(options: Any, relative: str, absolute: str, of: str = "") -> None:
+    """Make both tolerances of options plain numbers; None stays.
+
+    Raises:
+        ValueError: one is negative, not finite or no number, or both are 0.
+    """
+    for name in (relative, absolute):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        number = real(value, name + of)
+        if number is None or not 0 <= number < math.inf:
+            raise ValueError(f"{name}{of} is {value!r}; pass a positive number, or 0 beside another tolerance")
+        object.__setattr__(options, name, number)
+    if getattr(options, relative) == 0 == getattr(options, absolute):
+        raise ValueError(f"{relative} and {absolute}{of} are both 0; pass a positive number for one of them")

@@ -9,26 +9,40 @@ from torch import Tensor, nn
 
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.state import State, StateLayout, check_state
+from pyndereg.numbers import real
+from pyndereg.torch_modes import built_outside_graphs
 
 Time = float | Tensor
 
 
 def check_time(t: object, name: str) -> Time:
     """Return `t` if it can be an end of the interval: a finite number, or a real tensor with one element."""
-    if isinstance(t, Tensor):
-        if t.numel() != 1 or not t.is_floating_point():
-            raise ValueError(
-                f"{name} is a tensor of shape {tuple(t.shape)} and {t.dtype}; pass a number or a real scalar"
-            )
-    elif isinstance(t, bool) or (not isinstance(t, int | float) and not hasattr(t, "__float__")):
+    value = real(t.detach().reshape(()) if isinstance(t, Tensor) and t.numel() == 1 else t, name)
+    if value is None and isinstance(t, Tensor):
+        raise ValueError(
+            f"{name} is a tensor of shape {tuple(t.shape)} and {t.dtype} on {t.device}; pass a number or a real scalar"
+        )
+    if value is None:
         raise TypeError(f"{name} is a {type(t).__name__}; pass a number or a scalar tensor")
-    value = float(t.detach()) if isinstance(t, Tensor) else float(t)  # type: ignore[arg-type]
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}; pass a finite time")
-    return t if isinstance(t, Tensor) else value
+    return t if isinstance(t, Tensor) and t.is_floating_point() else value
 
 
-@dataclass(frozen=True)
+def check_end(t: object, name: str) -> float:
+    """An end of the interval as a number.
+
+    Raises:
+        TypeError, ValueError: it is none, not finite, or asks for a gradient, which it would not get.
+    """
+    time = check_time(t, name)
+    if isinstance(time, Tensor) and time.requires_grad:
+        raise ValueError(f"{name} asks for a gradient, which only the ends of an ODEProblem have; pass it detached")
+    return float(time)
+
+
+@built_outside_graphs
+@dataclass(frozen=True, eq=False)
 class ODEProblem:
     """An ordinary differential equation dy/dt = f(t, y) from y(t0) = y0 to t1.
 

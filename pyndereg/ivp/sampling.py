@@ -9,7 +9,7 @@ import torch
 from pyndereg.ivp.state import State
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """A point of a solution.
 
@@ -76,4 +76,4 @@ class UniformStep:
 
 def uniform(generator: torch.Generator | None) -> float:
     """One number from [0, 1)."""
-    return torch.rand((), generator=generator, dtype=torch.float64).item()
+    return torch.rand((), generator=generator, dtype=torch.float64, device="cpu").item()

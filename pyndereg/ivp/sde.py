@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pyndereg.ivp.problem import check_time
 from pyndereg.ivp.state import State, StateLayout, check_state
+from pyndereg.numbers import at_least, whole
+from pyndereg.torch_modes import built_outside_graphs
 
 Noise = Literal["diagonal", "scalar", "additive", "general"]
 Interpretation = Literal["ito", "stratonovich"]
@@ -22,7 +24,8 @@ class BrownianMotion(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@built_outside_graphs
+@dataclass(frozen=True, eq=False)
 class SDEProblem:
     """A stochastic differential equation dy = f(t, y) dt + g(t, y) dW from y(t0) = y0 to t1 > t0.
 
@@ -66,19 +69,18 @@ class SDEProblem:
         object.__setattr__(self, "y0", check_state(self.y0, "y0"))
         for name in ("t0", "t1"):
             time = check_time(getattr(self, name), name)
-            if isinstance(time, Tensor):
-                if time.requires_grad:
-                    raise ValueError(
-                        f"{name} asks for a gradient, which the ends of a stochastic solve have not; detach it"
-                    )
-                time = float(time)
-            object.__setattr__(self, name, time)
+            if isinstance(time, Tensor) and time.requires_grad:
+                raise ValueError(
+                    f"{name} asks for a gradient, which the ends of a stochastic solve have not; detach it"
+                )
+            object.__setattr__(self, name, float(time))
         if not self.t0 < self.t1:
             raise ValueError(f"t0 and t1 are {self.t0} and {self.t1}; pass t0 < t1")
         for name, choices in (("noise", get_args(Noise)), ("interpretation", get_args(Interpretation))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; pass one of {', '.join(map(repr, choices))}")
         self._check_noise_size()
+        self._check_seed()
         params = (self.params,) if isinstance(self.params, Tensor) else tuple(self.params)
         for param in params:
             if not isinstance(param, Tensor):
@@ -89,13 +91,21 @@ class SDEProblem:
         if (self.noise == "general") != (self.noise_size is not None):
             found = "no noise_size" if self.noise_size is None else f"noise_size={self.noise_size}"
             raise ValueError(f"{found} was given with noise={self.noise!r}; pass noise_size= with noise='general' only")
-        if self.noise_size is not None and (not isinstance(self.noise_size, int) or self.noise_size < 1):
-            raise ValueError(f"noise_size is {self.noise_size!r}; pass a positive whole number")
+        if self.noise_size is not None:
+            object.__setattr__(self, "noise_size", at_least(self.noise_size, 1, "noise_size"))
         if self.noise in ("scalar", "general") and (isinstance(self.y0, tuple) or self.y0.ndim == 0):
             found = "a tuple" if isinstance(self.y0, tuple) else "a number without axes"
             raise ValueError(
                 f"y0 is {found}, and noise={self.noise!r} mixes the last axis; pass y0 of shape (*batch, dim)"
             )
+
+    def _check_seed(self) -> None:
+        if self.seed is None:
+            return
+        seed = whole(self.seed)
+        if seed is None or not 0 <= seed < 2**64:
+            raise ValueError(f"seed is {self.seed!r}; pass a whole number from 0 to 2^64 - 1, or None to draw one")
+        object.__setattr__(self, "seed", seed)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -1,17 +1,21 @@
 """The answer: a solution and the record of the steps that led to it."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from pyndereg.ivp.copies import detached, without_f
 from pyndereg.ivp.sampling import Sample
 from pyndereg.ivp.state import State
 from pyndereg.ivp.status import Status
+from pyndereg.numbers import as_float64
+from pyndereg.torch_modes import ordinary_tensors, outside_graphs, refuse_transforms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepRecord:
     """What the solver knew at each accepted step, in time order.
 
@@ -52,9 +56,12 @@ class Statistics:
     diffusion_nfe: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """The solution of an initial value problem.
+
+    It can be pickled and copied deeply; such a copy holds numbers without gradients, and a pickled one has dense output
+    only if it was solved with `SaveAt(dense=True)`.
 
     Attributes:
         t: times at which states were saved, in the problem's time units. Shape (times,).
@@ -79,6 +86,23 @@ class Solution:
     penalties: tuple[Tensor, ...] = ()
     samples: tuple[Sample, ...] = field(default=(), repr=False)
 
+    def __reduce__(self) -> tuple[type["Solution"], tuple[Any, ...]]:
+        """Without graphs, which cannot be pickled, and without f, which may be anything."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["interpolate"] = without_f(self.interpolate)
+        return Solution, tuple(detached(value) for value in values.values())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Solution":
+        """Tensors of its own, without graphs; the dense output is shared."""
+        names = [one.name for one in fields(self) if one.name != "interpolate"]
+        values = {name: copy.deepcopy(detached(getattr(self, name)), memo) for name in names}
+        return Solution(**values, interpolate=self.interpolate)
+
+    def __copy__(self) -> "Solution":
+        """Itself: nothing of it changes."""
+        return self
+
+    @outside_graphs
     def __call__(self, t: float | Tensor) -> State:
         """Dense output: the state at any time between t0 and the last time reached, by the method's interpolant.
 
@@ -94,4 +118,6 @@ class Solution:
             ValueError: a time lies outside the interval that was solved.
             RuntimeError: the steps would have to be replayed, but y0 or a parameter was changed since the solve.
         """
-        return self.interpolate(torch.as_tensor(t, dtype=torch.float64).detach().cpu())
+        refuse_transforms("a call of a solution")
+        with ordinary_tensors():
+            return self.interpolate(as_float64(t, "times"))

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyndereg.torch_modes import refuse_transforms
+
 State = Tensor | tuple[Tensor, ...]
 
 
@@ -76,6 +78,7 @@ def check_state(y: Any, name: str) -> State:
         TypeError: it is neither a tensor nor a non-empty tuple of tensors, or its dtype is not float32 or float64.
         ValueError: it is empty, mixes dtypes or devices, or holds NaN or infinity.
     """
+    refuse_transforms()
     tensors = y if isinstance(y, tuple) else (y,)
     for tensor in tensors:
         if not isinstance(tensor, Tensor):

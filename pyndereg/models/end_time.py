@@ -1,10 +1,11 @@
 """Random end times and save times in training."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+from pyndereg.numbers import positive
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class EndTimeSampling:
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        if self.b is not None and not (math.isfinite(self.b) and self.b > 0):
-            raise ValueError(f"b is {self.b}; pass a finite half width > 0, or None for a series of save times")
+        if self.b is not None:
+            what = "a finite half width > 0, or None for a series of save times"
+            object.__setattr__(self, "b", positive(self.b, "b", what))
 
     def check_interval(self, t0: float, t1: float, *, series: bool) -> None:
         """Refuse an interval that the end could jump out of.
@@ -75,4 +77,5 @@ class EndTimeSampling:
 
     def _uniform(self, count: int) -> list[float]:
         """Numbers from [-1, 1)."""
-        return (2.0 * torch.rand(count, generator=self.generator, dtype=torch.float64) - 1.0).tolist()
+        drawn = torch.rand(count, generator=self.generator, dtype=torch.float64, device="cpu")
+        return (2.0 * drawn - 1.0).tolist()

@@ -11,6 +11,7 @@ from pyndereg.fields import Autonomous
 from pyndereg.ivp import Solution
 from pyndereg.models.neural_ode import NeuralODE
 from pyndereg.models.recurrent import Direction, SeriesEncoder
+from pyndereg.numbers import at_least, positive
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,19 @@ class LatentODE(nn.Module):
         super().__init__()
         if "saveat" in options:
             raise TypeError("saveat is the times of the series; pass them to forward instead")
-        if not (math.isfinite(first_deviation) and first_deviation > 0):
-            raise ValueError(f"first_deviation is {first_deviation}; pass a finite number above 0")
+        first_deviation = positive(first_deviation, "first_deviation")
+        features, latent, hidden, blocks, state, encoder_hidden, recognition_hidden = (
+            at_least(size, least, name)
+            for name, size, least in (
+                ("features", features, 1),
+                ("latent", latent, 1),
+                ("hidden", hidden, 1),
+                ("blocks", blocks, 0),
+                ("state", state, 1),
+                ("encoder_hidden", encoder_hidden, 1),
+                ("recognition_hidden", recognition_hidden, 1),
+            )
+        )
         self.encoder = SeriesEncoder(
             features,
             state=state,

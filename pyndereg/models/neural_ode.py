@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
 from pyndereg.ivp.julia import JuliaFunction
+from pyndereg.ivp.problem import Time, check_time
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
+from pyndereg.torch_modes import outside_graphs
 
 
 class NeuralODE(nn.Module):
@@ -20,7 +22,7 @@ class NeuralODE(nn.Module):
     Args:
         field: right-hand side, a module called as `field(t, y)`, or a `pyndereg.julia.function`, whose parameters are
             then this module's if they are an `nn.Parameter`.
-        t0, t1: ends of the interval, in the problem's time units.
+        t0, t1: ends of the interval, in the problem's time units; an `nn.Parameter` is learnt, too.
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
         end_time_sampling: random times while the module is in training mode: `EndTimeSampling(b)` moves t1,
@@ -40,8 +42,8 @@ class NeuralODE(nn.Module):
         field: nn.Module | JuliaFunction,
         /,
         *,
-        t0: float = 0.0,
-        t1: float = 1.0,
+        t0: Time = 0.0,
+        t1: Time = 1.0,
         method: str = "tsit5",
         rtol: float = 1e-6,
         atol: float = 1e-6,
@@ -55,14 +57,15 @@ class NeuralODE(nn.Module):
         super().__init__()
         if not isinstance(field, nn.Module | JuliaFunction):
             raise TypeError(f"field is a {type(field).__name__}; pass an nn.Module called as field(t, y)")
+        t0, t1 = check_time(t0, "t0"), check_time(t1, "t1")
         saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         if end_time_sampling is not None:
-            series = () if saveat is None else saveat.checked_times(t0, t1)
-            end_time_sampling.check_interval(t0, t1, series=bool(series))
+            series = () if saveat is None else saveat.checked_times(number(t0), number(t1))
+            end_time_sampling.check_interval(number(t0), number(t1), series=bool(series))
         self.field = field
         if isinstance(field, JuliaFunction) and isinstance(field.parameters, nn.Parameter):
             self.register_parameter("parameters_of_field", field.parameters)
-        self.t0, self.t1 = float(t0), float(t1)
+        self.t0, self.t1 = t0, t1
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
         self.regularizers = check_regularizers(regularizers)
@@ -75,6 +78,7 @@ class NeuralODE(nn.Module):
             **options,
         }
 
+    @outside_graphs
     def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
         """Solve from a batch of initial states.
 
@@ -91,16 +95,22 @@ class NeuralODE(nn.Module):
         solution = solve(problem, saveat=saveat, regularizers=regularizers, **self.options)
         return (solution.y1 if saveat is None else solution.y), solution
 
-    def _times(self) -> tuple[float, SaveAt | None]:
+    def _times(self) -> tuple[Time, SaveAt | None]:
         """The end and the save times of one forward pass."""
         if not self.training or self.end_time_sampling is None:
             return self.t1, self.saveat
         if self.saveat is None or self.saveat.times is None:
-            return self.end_time_sampling.sample(self.t1), self.saveat
-        times = self.saveat.checked_times(self.t0, self.t1)
-        return self.t1, replace(self.saveat, times=self.end_time_sampling.sample_series(times, self.t0, self.t1))
+            return self.t1 + self.end_time_sampling.sample(0.0), self.saveat
+        t0, t1 = number(self.t0), number(self.t1)
+        times = self.saveat.checked_times(t0, t1)
+        return self.t1, replace(self.saveat, times=self.end_time_sampling.sample_series(times, t0, t1))
 
     def extra_repr(self) -> str:
         """The interval and options, for printing."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"t0={self.t0}, t1={self.t1}, {options}"
+        return f"t0={number(self.t0)}, t1={number(self.t1)}, {options}"
+
+
+def number(t: Time) -> float:
+    """An end of the interval as a number."""
+    return float(t.detach()) if isinstance(t, Tensor) else t

@@ -6,10 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, SaveAt, SDEProblem, Solution
+from pyndereg.ivp.problem import check_end
 from pyndereg.ivp.sde import BrownianMotion, Interpretation, Noise
+from pyndereg.numbers import at_least
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import LocalRegularizer
 from pyndereg.solve import solve
+from pyndereg.torch_modes import outside_graphs
 
 
 class NeuralSDE(nn.Module):
@@ -51,7 +54,7 @@ class NeuralSDE(nn.Module):
             if not isinstance(module, nn.Module):
                 raise TypeError(f"{name} is a {type(module).__name__}; pass an nn.Module called as {name}(t, y)")
         self.drift, self.diffusion = drift, diffusion
-        self.t0, self.t1 = float(t0), float(t1)
+        self.t0, self.t1 = check_end(t0, "t0"), check_end(t1, "t1")
         self.kind: dict[str, Any] = {"noise": noise, "interpretation": interpretation, "noise_size": noise_size}
         self.saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         self.regularizers = check_regularizers(regularizers)
@@ -64,6 +67,7 @@ class NeuralSDE(nn.Module):
             **options,
         }
 
+    @outside_graphs
     def forward(
         self,
         y0: Tensor,
@@ -87,8 +91,7 @@ class NeuralSDE(nn.Module):
             ValueError: trajectories is not positive.
         """
         if trajectories is not None:
-            if isinstance(trajectories, bool) or not isinstance(trajectories, int) or trajectories < 1:
-                raise ValueError(f"trajectories is {trajectories!r}; pass a positive whole number, or None for one")
+            trajectories = at_least(trajectories, 1, "trajectories", "a positive whole number, or None for one")
             y0 = y0.expand(trajectories, *y0.shape)
         problem = SDEProblem(
             self.drift, self.diffusion, y0, self.t0, self.t1, params, seed=seed, brownian=brownian, **self.kind

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from pyndereg.numbers import at_least
+
 Direction = Literal["backward", "forward"]
 
 
@@ -48,6 +50,9 @@ class SeriesEncoder(nn.Module):
         super().__init__()
         if direction not in get_args(Direction):
             raise ValueError(f"direction is {direction!r}; pass one of {', '.join(get_args(Direction))}")
+        features, state, hidden = (
+            at_least(size, 1, name) for name, size in (("features", features), ("state", state), ("hidden", hidden))
+        )
         inputs = 2 * state + 2 * features + 1
         self.update_gate = _gate(inputs, hidden, state)
         self.reset_gate = _gate(inputs, hidden, state)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from torch import Tensor
 from pyndereg.noise.fixed import FixedPath
 from pyndereg.noise.increments import Increments, as_times
 from pyndereg.noise.tree import Tree
+from pyndereg.numbers import onto_interval, real, whole
+from pyndereg.torch_modes import built_outside_graphs, outside_graphs
 
 MOST_CELLS, MOST_HALVINGS = 2**20, 24
 # Times this near to a leaf's end, in cells, are meant to be there: sums of step lengths carry rounding errors.
 SNAP = 2.0**-28
 
 
+@built_outside_graphs
 class BrownianPath:
     """A sample path of a Brownian motion, W(t0) = 0, of independent components in a tensor of any shape.
 
@@ -60,11 +64,14 @@ class BrownianPath:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.t0, self.t1, self.shape = float(t0), float(t1), tuple(shape)
-        self.seed = int(torch.randint(2**63 - 1, ()).item()) if seed is None else seed
-        self.cells, self.depth, self.dtype, self.device = cells, depth, dtype, torch.device(device)
+        self.t0, self.t1 = _end(t0, "t0"), _end(t1, "t1")
+        self.shape = _sizes(tuple(shape))
+        drawn = int(torch.randint(2**63 - 1, (), device="cpu").item()) if seed is None else seed
+        self.seed = _within("seed", drawn, 0, 2**64 - 1)
+        self.cells, self.depth = _within("cells", cells, 1, MOST_CELLS), _within("depth", depth, 0, MOST_HALVINGS)
+        self.dtype, self.device = dtype, torch.device(device)
         self._check()
-        self._tree = Tree(math.prod(self.shape), self.t1 - self.t0, cells, depth, self.seed)
+        self._tree = Tree(math.prod(self.shape), self.t1 - self.t0, self.cells, self.depth, self.seed)
 
     @property
     def resolution(self) -> float:
@@ -88,6 +95,7 @@ class BrownianPath:
         """W(t). Shape (*shape), units of sqrt(time)."""
         return self.dW(self.t0, t)
 
+    @outside_graphs
     def values(self, times: Sequence[float] | Tensor) -> Tensor:
         """W at several times. Shape (times, *shape), units of sqrt(time)."""
         rows = [self._rows(0.0, position)[0] for position in self._positions(times)]
@@ -97,6 +105,7 @@ class BrownianPath:
         """W(t) - W(s) alone. Shape (*shape), units of sqrt(time)."""
         return self.increments(s, t).dW
 
+    @outside_graphs
     def increments(self, s: float, t: float) -> Increments:
         """Increment and normalised space-time area from s to t; zeros if s = t.
 
@@ -111,6 +120,7 @@ class BrownianPath:
         dW, dZ = self._tensor(self._rows(min(start, stop), max(start, stop))).unbind()
         return Increments(dW, dZ) if start <= stop else Increments(-dW, dZ)
 
+    @outside_graphs
     def on_grid(self, times: Sequence[float] | Tensor) -> Increments:
         """Increments and areas between neighbours of a list of times, drawn in one go if they are ends of cells.
 
@@ -156,7 +166,7 @@ class BrownianPath:
     def _position(self, t: float) -> float:
         """Time counted in leaves, rounded to a leaf's end if it is that near."""
         leaves, snap = self._tree.leaves, SNAP * (1 << self.depth)
-        position = (t - self.t0) / (self.t1 - self.t0) * leaves
+        position = (onto_interval(t, self.t0, self.t1) - self.t0) / (self.t1 - self.t0) * leaves
         if not -snap <= position <= leaves + snap:
             raise ValueError(
                 f"t={t:g} lies outside the path's interval [{self.t0:g}, {self.t1:g}]; build the path over the whole "
@@ -196,11 +206,27 @@ class BrownianPath:
             raise ValueError(
                 f"the interval [{self.t0:g}, {self.t1:g}] is not one with t0 < t1; pass finite rising times"
             )
-        if not all(isinstance(size, int) and size >= 1 for size in self.shape):
-            raise ValueError(f"shape={self.shape} is not one of a tensor with components; pass sizes >= 1")
-        for name, least, most in (("seed", 0, 2**64 - 1), ("cells", 1, MOST_CELLS), ("depth", 0, MOST_HALVINGS)):
-            found = getattr(self, name)
-            if not isinstance(found, int) or not least <= found <= most:
-                raise ValueError(f"{name}={found} is not a whole number from {least} to {most}; pass one that is")
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype={self.dtype} is not float32 or float64; draw in one of these and convert")
+
+
+def _end(t: object, name: str) -> float:
+    """An end of the interval as a float; infinite and NaN ones are refused with the interval."""
+    number = real(t, name)
+    if number is None:
+        raise TypeError(f"{name} is {t!r}; pass a finite number")
+    return number
+
+
+def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    sizes = tuple(whole(size) or 0 for size in shape)
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"shape={shape} is not one of a tensor with components; pass sizes >= 1")
+    return sizes
+
+
+def _within(name: str, found: object, least: int, most: int) -> int:
+    number = whole(found)
+    if number is None or not least <= number <= most:
+        raise ValueError(f"{name}={found} is not a whole number from {least} to {most}; pass one that is")
+    return number

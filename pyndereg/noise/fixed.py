@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyndereg.noise.areas import weights
 from pyndereg.noise.increments import Increments, as_times
+from pyndereg.torch_modes import ordinary
 
 # Listed times are recognised up to the rounding of a sum of steps, relative to the path's length.
 SNAP = 2.0**-36
@@ -31,7 +32,8 @@ class FixedPath:
     def __init__(self, times: Sequence[float] | Tensor, values: Tensor, areas: Tensor | None = None) -> None:
         self.times: list[float] = as_times(times).tolist()
         _check(self.times, values, areas)
-        self._values, self._areas = values, areas
+        # One made in inference mode could not be differentiated along.
+        self._values, self._areas = ordinary(values), ordinary(areas)
         self._places = {time: place for place, time in enumerate(self.times)}
 
     @property
@@ -109,7 +111,7 @@ class FixedPath:
         dW = self._values[j] - self._values[i]
         if j - i < 2:
             return Increments(dW, areas[0] if len(areas) else torch.zeros_like(dW))
-        lengths = torch.tensor(self.times[i : j + 1], dtype=torch.float64).diff()
+        lengths = torch.tensor(self.times[i : j + 1], dtype=torch.float64, device="cpu").diff()
         tilt, fraction = (torch.from_numpy(weight).to(areas) for weight in weights(lengths.numpy()))
         dZ = torch.tensordot(tilt, self._values[i : j + 1].diff(dim=0), 1) + torch.tensordot(fraction, areas, 1)
         return Increments(dW, dZ)

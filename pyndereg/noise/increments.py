@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyndereg.numbers import as_float64
+
 
 class Increments(NamedTuple):
     """Increment and normalised space-time Lévy area of one path over an interval from s to t.
@@ -83,7 +85,7 @@ def as_times(times: Sequence[float] | Tensor) -> np.ndarray:
     Raises:
         ValueError: the times are not a list of one dimension.
     """
-    found = np.asarray(times.detach().cpu() if isinstance(times, Tensor) else times, dtype=np.float64)
+    found = as_float64(times, "times").numpy()
     if found.ndim != 1:
         raise ValueError(f"times have shape {found.shape}, expected (times,); pass one list of times")
     return found

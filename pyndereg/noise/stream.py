@@ -35,7 +35,7 @@ class NormalStream:
             "has_uint32": 0,
             "uinteger": 0,
         }
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator(device="cpu").manual_seed(0)
         self._state, self._words = empty_state()
 
     def __reduce__(self) -> tuple[type["NormalStream"], tuple[int]]:
@@ -57,7 +57,7 @@ def empty_state() -> tuple[torch.Tensor, np.ndarray]:
     Raises:
         RuntimeError: this torch keeps its state otherwise.
     """
-    state = torch.Generator().manual_seed(2**31 + 5).get_state()
+    state = torch.Generator(device="cpu").manual_seed(2**31 + 5).get_state()
     words = state.numpy()[HEAD : HEAD + 8 * WORDS].view(np.uint64)
     # Its first word is the seed, and each further one follows from the one before.
     first = 2**31 + 5

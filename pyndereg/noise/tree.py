@@ -68,7 +68,7 @@ class Tree:
         self._midpoints = {level: midpoint(self._sizes[level] * self._leaf) for level in self._halved_levels()}
         self._stream = NormalStream(seed)
         self._kept: list[OrderedDict[int, np.ndarray]] = [OrderedDict() for _ in self._sizes]
-        self._normals = torch.empty(2, count)
+        self._normals = torch.empty(2, count, dtype=torch.float32, device="cpu")
         self._drawn = self._normals.numpy()  # a view
         self._rows = np.empty((4, count))
         self._stream.draw(ABOVE_THE_ROOT, 0, self._normals)
@@ -192,7 +192,7 @@ class Tree:
         first, end = self._ends(level, index)
         size = self._sizes[level + 1]
         scale, total, share = block_split(-(-(end - first) // size), size, (end - 1 - first) % size + 1, self._leaf)
-        normals = torch.empty(len(scale), self._count)
+        normals = torch.empty(len(scale), self._count, dtype=torch.float32, device="cpu")
         self._stream.draw(level, index, normals)
         pieces = normals.numpy() * scale
         pieces += share @ (whole - total @ pieces)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyndereg.ivp.copies import without_f
 from pyndereg.ivp.state import State
 from pyndereg.regularizers.derivatives import Dynamics, Parts, dynamics
 
@@ -92,6 +93,10 @@ class DenseWithoutIntegrals:
 
     interpolate: Callable[[Tensor], State]
     user_state: UserState
+
+    def without_f(self) -> "DenseWithoutIntegrals":
+        """The same without graphs, which can be pickled."""
+        return DenseWithoutIntegrals(without_f(self.interpolate), self.user_state)
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape."""

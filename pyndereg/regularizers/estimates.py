@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import StepRecord
+from pyndereg.numbers import positive
+from pyndereg.torch_modes import outside_graphs
 
 AGGREGATES = ("sum", "mean", "max")
 
 
+@outside_graphs
 def error_estimate(
     steps: StepRecord,
     aggregate: str = "sum",
@@ -40,6 +43,7 @@ def error_estimate(
     return _aggregate(values, steps, aggregate, weight_by_dt, start=0.0 if count_start else None)
 
 
+@outside_graphs
 def stiffness_estimate(
     steps: StepRecord,
     aggregate: str = "sum",
@@ -69,6 +73,7 @@ def stiffness_estimate(
     Source: [@pal2021opening] section 3, after [@shampine1977stiffness].
     """
     _check(steps.stiffness, "stiffness", "dp5, tsit5, vern7 or vern9")
+    stability_size = positive(stability_size, "stability_size")
     values = steps.stiffness / stability_size
     start = 1.0 / stability_size if count_start else None
     if squared:

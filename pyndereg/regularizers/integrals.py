@@ -11,6 +11,7 @@ from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.options import SolveOptions
 from pyndereg.ivp.problem import ODEProblem
 from pyndereg.ivp.solution import Solution
+from pyndereg.numbers import at_least
 from pyndereg.regularizers.augmented import DenseWithoutIntegrals, FieldWithIntegrals, UserState
 from pyndereg.regularizers.derivatives import Dynamics, Parts
 
@@ -60,8 +61,8 @@ class TaylorDerivative(RunningIntegral):
     order: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.order, bool) or not isinstance(self.order, int) or self.order < 1:
-            raise ValueError(f"order is {self.order!r}; pass a positive whole number, e.g. 3")
+        order = at_least(self.order, 1, "order", "a positive whole number, e.g. 3")
+        object.__setattr__(self, "order", order)
 
     @property
     def highest_order(self) -> int:
@@ -115,9 +116,10 @@ class JacobianFrobenius(RunningIntegral):
         drawn = []
         for part in y0:
             if self.probe == "gaussian":
-                numbers = torch.randn(part.shape, generator=self.generator, dtype=part.dtype)
+                numbers = torch.randn(part.shape, generator=self.generator, dtype=part.dtype, device="cpu")
             else:
-                numbers = 2.0 * torch.randint(0, 2, part.shape, generator=self.generator).to(part.dtype) - 1.0
+                signs = torch.randint(0, 2, part.shape, generator=self.generator, device="cpu")
+                numbers = 2.0 * signs.to(part.dtype) - 1.0
             drawn.append(numbers.to(part.device))
         return tuple(drawn)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyndereg.ivp.sampling import Sampler, UniformStep, UniformTime
 from pyndereg.ivp.solution import StepRecord
+from pyndereg.numbers import positive
 
 SAMPLINGS = ("unbiased", "biased")
 
@@ -80,6 +81,10 @@ class LocalStiffness(LocalRegularizer):
     """
 
     stability_size: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "stability_size", positive(self.stability_size, "stability_size"))
 
     def penalty(self, steps: StepRecord) -> Tensor:
         """S / stability_size. Shape ()."""

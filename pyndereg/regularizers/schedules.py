@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from pyndereg.numbers import real, whole
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -15,8 +17,10 @@ class Constant:
     value: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.value) and self.value >= 0):
+        value = real(self.value, "value")
+        if value is None or not 0 <= value < math.inf:
             raise ValueError(f"value is {self.value}; pass a finite weight >= 0")
+        object.__setattr__(self, "value", value)
 
     def __call__(self, step: float) -> float:
         """The weight at a step of training."""
@@ -38,10 +42,13 @@ class Exponential:
     steps: int
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(weight) and weight > 0 for weight in (self.start, self.stop)):
+        start, stop, steps = (real(getattr(self, name), name) for name in ("start", "stop", "steps"))
+        if start is None or stop is None or not (0 < start < math.inf and 0 < stop < math.inf):
             raise ValueError(f"start and stop are {self.start} and {self.stop}; pass finite weights > 0")
-        if self.steps < 1:
+        if steps is None or not 1 <= steps < math.inf:
             raise ValueError(f"steps is {self.steps}; pass a positive number of steps")
+        for name, number in (("start", start), ("stop", stop), ("steps", whole(self.steps) or steps)):
+            object.__setattr__(self, name, number)
 
     def __call__(self, step: float) -> float:
         """The weight at a step of training, counted from 0."""

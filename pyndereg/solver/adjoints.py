@@ -15,6 +15,7 @@ from pyndereg.solver.reverse import ReverseSweep, StepCotangents
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, Step
 from pyndereg.solver.states import StepStates
 from pyndereg.solver.tableau import Tableau
+from pyndereg.torch_modes import refuse_batched, refuse_transforms
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class DifferentiableSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         check_unchanged(ctx.y0_version)
         again: StepsAgain = ctx.again
         if again.keep is Keep.STAGES:
@@ -151,12 +152,17 @@ def check_unchanged(version: tuple[Tensor, int]) -> None:
         )
 
 
-def refuse_second_derivatives() -> None:
+def refuse_second_derivatives(*cotangents: Tensor | None) -> None:
     """Called in a backward pass.
 
+    Args:
+        cotangents: what arrives there.
+
     Raises:
-        RuntimeError: it is to be differentiated.
+        RuntimeError: it is to be differentiated, or runs for many cotangents at once.
     """
+    refuse_transforms("the backward pass of a solve")
+    refuse_batched(*cotangents)
     if torch.is_grad_enabled():
         raise RuntimeError(
             "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "

@@ -17,7 +17,7 @@ CHAINED_SIZE = 65_536
 def weights_tensor(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Weights as a tensor; made once, because a transfer to a GPU would wait for it. Shape (weights,)."""
     with torch.inference_mode(False):
-        return torch.tensor(weights, dtype=torch.float64).to(device=device, dtype=dtype)
+        return torch.tensor(weights, dtype=torch.float64, device="cpu").to(device=device, dtype=dtype)
 
 
 class LinearCombination:

@@ -149,7 +149,7 @@ class ContinuousAdjointSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve the adjoint equation backwards."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         solve: AdjointSolve = ctx.solve
         refuse_gradient_of_steps(type(solve.gradient).__name__, *cotangents[2:4])
         check_unchanged(ctx.y0_version)
@@ -286,8 +286,8 @@ class _Backwards:
             self._pullback,
             self._method,
             -1.0 if self._march.dt[0] > 0 else 1.0,
-            gradient.quadrature_rtol or solve.rtol,
-            gradient.quadrature_atol or solve.atol,
+            solve.rtol if gradient.quadrature_rtol is None else gradient.quadrature_rtol,
+            solve.atol if gradient.quadrature_atol is None else gradient.quadrature_atol,
         )
 
     def _on_step(self, step: Step) -> None:

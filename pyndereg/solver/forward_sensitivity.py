@@ -180,7 +180,7 @@ class ForwardModeSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Products of the cotangents with the tangents."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         check_unchanged(ctx.y0_version)
         y1, saved, scaled_error, stiffness, _, _, sampled = cotangents
         refuse_gradient_of_steps("ForwardSensitivity", scaled_error, stiffness)

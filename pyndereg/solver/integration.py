@@ -215,7 +215,9 @@ class Recorder:
 
     def _save_inside(self, step: Step, t_end: float) -> None:
         if self._every_step:
-            self.saves.append(SavedInStep(len(self.times), torch.empty(0, dtype=torch.float64), True, True))
+            self.saves.append(
+                SavedInStep(len(self.times), torch.empty(0, dtype=torch.float64, device="cpu"), True, True)
+            )
             self._save([t_end], step.y1[None])
             return
         inside: list[float] = []
@@ -225,7 +227,7 @@ class Recorder:
         if not inside and not at_end:
             self.saves.append(None)
             return
-        theta = (torch.tensor(inside, dtype=torch.float64) - step.t) / step.dt
+        theta = (torch.tensor(inside, dtype=torch.float64, device="cpu") - step.t) / step.dt
         self.saves.append(SavedInStep(len(self.times), theta, at_end, False))
         if inside:
             self._save(inside, self._interpolate(step, theta))
@@ -239,7 +241,7 @@ class Recorder:
                 continue
             state = step.y0
             if theta > 0.0:
-                state = self._interpolate(step, torch.tensor([theta], dtype=torch.float64))[0]
+                state = self._interpolate(step, torch.tensor([theta], dtype=torch.float64, device="cpu"))[0]
             self.samples[k] = Sampled(step.t + theta * (t_end - step.t), index, theta, state)
 
     def _interpolate(self, step: Step, theta: Tensor) -> Tensor:

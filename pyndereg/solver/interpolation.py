@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import State, StateLayout
+from pyndereg.ivp.copies import detached
+from pyndereg.numbers import onto_interval
 
 
 def extension_weights(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
@@ -18,13 +20,13 @@ def extension_weights(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
     Returns:
         Shape (points, nodes), dimensionless.
     """
-    powers = theta[:, None] ** torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
+    powers = theta[:, None] ** torch.arange(1, weights.shape[1] + 1, dtype=torch.float64, device="cpu")
     return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
 
 
 def extension_slopes(weights: Tensor, theta: Tensor, like: Tensor) -> Tensor:
     """The derivatives b_i'(theta); arguments and result as in `extension_weights`."""
-    exponents = torch.arange(weights.shape[1], dtype=torch.float64)
+    exponents = torch.arange(weights.shape[1], dtype=torch.float64, device="cpu")
     powers = theta[:, None] ** exponents * (exponents + 1)
     return (powers @ weights.t()).to(device=like.device, dtype=like.dtype)
 
@@ -43,16 +45,21 @@ def interpolate(weights: Tensor, y0: Tensor, slopes: Tensor, dt: float) -> Tenso
     return torch.addmm(y0.expand(weights.shape[0], -1), weights, slopes, alpha=dt)
 
 
-def check_inside(t: Tensor, t0: float, t_reached: float) -> None:
-    """Refuse times at which a solution is not known.
+def check_inside(t: Tensor, t0: float, t_reached: float) -> Tensor:
+    """Times at which a solution is known; those that pass an end by no more than rounding are that end.
 
     Raises:
         ValueError: one of the times (times,) is not between the two, or NaN.
     """
     low, high = min(t0, t_reached), max(t0, t_reached)
+    is_outside = (t < low) | (t > high) | t.isnan()
+    if not bool(is_outside.any()):
+        return t
+    t = t.new_tensor([onto_interval(time, low, high) for time in t.tolist()])
     outside = t[(t < low) | (t > high) | t.isnan()]
     if outside.numel() > 0:
         raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+    return t
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,14 @@ class DenseOutput:
     y: Tensor
     slopes: Tensor
 
+    def without_f(self) -> "DenseOutput":
+        """The same without graphs, which can be pickled."""
+        return detached(self)
+
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
         ends = self.t.detach()
-        flat = t.reshape(-1)
-        check_inside(flat, ends[0].item(), ends[-1].item())
+        flat = check_inside(t.reshape(-1), ends[0].item(), ends[-1].item())
         direction = torch.sign(ends[-1] - ends[0])
         index = torch.searchsorted((direction * ends).contiguous(), (direction * flat).contiguous(), right=True) - 1
         index = index.clamp(0, self.dt.shape[0] - 1)

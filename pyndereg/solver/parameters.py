@@ -91,7 +91,7 @@ class AtGaussPoints:
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""
         solve.extend(step)
-        theta = torch.tensor(self._nodes, dtype=torch.float64)
+        theta = torch.tensor(self._nodes, dtype=torch.float64, device="cpu")
         weights = extension_weights(self._method.coefficients.weights, theta, step.y0)
         adjoints = interpolate(weights, step.y0, self._method.slopes, step.dt)
         times = [step.t + node * step.dt for node in self._nodes]

@@ -150,5 +150,5 @@ def groups(starts: Sequence[float], direction: float, times: Sequence[float]) ->
 
 def piece(weights: Tensor, t: float, dt: float, y: Tensor, slopes: Tensor, times: Sequence[float]) -> Tensor:
     """States inside one step. Shape (times, size)."""
-    theta = torch.tensor([min(max((time - t) / dt, 0.0), 1.0) for time in times], dtype=torch.float64)
+    theta = torch.tensor([min(max((time - t) / dt, 0.0), 1.0) for time in times], dtype=torch.float64, device="cpu")
     return interpolate(extension_weights(weights, theta, y), y, slopes, dt)

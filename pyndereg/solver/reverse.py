@@ -48,7 +48,7 @@ class StepCotangents:
         """The same, and the cotangent of the state at one more fraction of the step. Shape (size,)."""
         if theta == 0.0:
             return replace(self, y0=state if self.y0 is None else self.y0 + state)
-        thetas, states = torch.tensor([theta], dtype=torch.float64), state[None]
+        thetas, states = torch.tensor([theta], dtype=torch.float64, device="cpu"), state[None]
         if self.theta is not None and self.saved is not None:
             thetas, states = torch.cat([self.theta, thetas]), torch.cat([self.saved, states])
         return replace(self, theta=thetas, saved=states)

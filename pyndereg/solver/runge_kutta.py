@@ -49,7 +49,9 @@ def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> 
     rows = tuple(tuple(float(entry) for entry in row) for row in tableau.nodes_a)
     end = tableau.end
     with torch.inference_mode(False):
-        weights = torch.tensor([[float(x) for x in row] for row in tableau.interpolant.weights], dtype=torch.float64)
+        weights = torch.tensor(
+            [[float(x) for x in row] for row in tableau.interpolant.weights], dtype=torch.float64, device="cpu"
+        )
     return Coefficients(
         rows=rows,
         columns=tuple(tuple(rows[j][i] for j in range(i + 1, end + 1)) for i in range(end)),

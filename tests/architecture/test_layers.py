@@ -30,6 +30,8 @@ ROOMS = (
     "regularizers",
     "ivp",
     "noise",
+    "numbers",
+    "torch_modes",
 )
 ROOMS_THAT_RUN_A_SOLVER = {
     "experiments",

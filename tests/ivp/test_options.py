@@ -17,7 +17,7 @@ def refused(error, make, *parts):
 
 
 @pytest.mark.parametrize("name", ["rtol", "atol"])
-@pytest.mark.parametrize("value", [0.0, -1e-6, math.nan, math.inf, "1e-6", None, True])
+@pytest.mark.parametrize("value", [-1e-6, math.nan, math.inf, "1e-6", None, True, torch.ones(2), 1e-6j])
 def test_a_tolerance_that_is_no_positive_number_is_refused(name, value):
     refused(ValueError, lambda: SolveOptions(**{name: value}), f"{name} is {value!r}", "positive number")
 

@@ -73,7 +73,7 @@ def test_a_time_that_is_not_finite_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("t", "found"), [(torch.zeros(2), "shape (2,)"), (torch.tensor(1), "torch.int64"), (torch.tensor(1j), "complex")]
+    ("t", "found"), [(torch.zeros(2), "shape (2,)"), (torch.tensor(True), "torch.bool"), (torch.tensor(1j), "complex")]
 )
 def test_a_time_that_is_no_real_scalar_is_refused(t, found):
     refused(ValueError, "t0 is a tensor", found, "scalar", t0=t)

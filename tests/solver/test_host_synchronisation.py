@@ -83,7 +83,8 @@ def test_gradients_cost_no_further_synchronisation_in_either_pass(gradient, coun
     solution, reads = count_reads(lambda: nde.solve(problem(4.0, requires_grad=True), gradient=gradient, saveat=[0.3]))
     assert reads <= attempts(solution) + AT_THE_START
     loss = solution.y1.sum() + solution.y.sum() + solution.steps.scaled_error.sum() + solution.steps.stiffness.sum()
-    assert count_reads(loss.backward)[1] == 0
+    # Steps that are taken again are compared with those that were taken, once for all.
+    assert count_reads(loss.backward)[1] == (0 if gradient == nde.Backprop() else 1)
 
 
 @pytest.mark.parametrize("method", ["euler", "rk4", "tsit5"])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
+from pyndereg.ivp.copies import without_f
 from pyndereg.solver.control import Schedule
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
@@ -16,6 +17,7 @@ from pyndereg.solver.march import March
 from pyndereg.solver.runge_kutta import Step, coefficients
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
+from pyndereg.torch_modes import version
 
 
 def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
@@ -32,8 +34,8 @@ def _kept(problem: ODEProblem, tableau: Tableau, made: Run) -> DenseOutput:
     """Dense output; step lengths are constants, but the steps move with t0 and the last one ends at t1."""
     weights = coefficients(tableau, made.y1.dtype, made.y1.device).weights
     t0, t1 = (torch.as_tensor(t, dtype=torch.float64, device="cpu") for t in (problem.t0, problem.t1))
-    t = torch.tensor([*made.march.t, made.march.t_reached], dtype=torch.float64)
-    dt = torch.tensor(made.march.dt, dtype=torch.float64)
+    t = torch.tensor([*made.march.t, made.march.t_reached], dtype=torch.float64, device="cpu")
+    dt = torch.tensor(made.march.dt, dtype=torch.float64, device="cpu")
     if t0.requires_grad or t1.requires_grad:
         t = t + (t0 - t0.detach())
         if made.march.status.succeeded:
@@ -71,7 +73,7 @@ class ReplayedDense:
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self.problem.y0 if isinstance(self.problem.y0, tuple) else (self.problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self.problem.parameters) if not tensor.is_inference())
+        return tuple(version(tensor) for tensor in (*y0, *self.problem.parameters))
 
     def _replay(self) -> DenseOutput:
         return _kept(self.problem, get_tableau(str(self.options.method)), self.again(SaveAt(dense=True)))
@@ -123,6 +125,10 @@ class SolvedAgainDense:
     values: Callable[[Tensor], State]
     replayed: ReplayedDense
 
+    def without_f(self) -> Callable[[Tensor], State]:
+        """Its values alone, if they need no f."""
+        return without_f(self.values)
+
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval."""
         if not torch.is_grad_enabled() or t.numel() == 0:
@@ -130,8 +136,7 @@ class SolvedAgainDense:
                 return self.values(t)
         problem, march = self.replayed.problem, self.replayed.march
         t0, t_end = problem.interval[0], march.t_reached
-        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
-        check_inside(times, t0, t_end)
+        times, inverse = torch.unique(check_inside(t.reshape(-1), t0, t_end), return_inverse=True)
         if t_end < t0:
             times, inverse = times.flip(0), len(times) - 1 - inverse
         saved = self.replayed.again(SaveAt(times=times)).saved

@@ -63,7 +63,7 @@ def run(
         constant_start: the first stage is a constant of the gradient.
         captured: f as it was at an earlier solve, to be solved with instead of f as it is now.
     """
-    y0 = problem.layout.flatten(problem.y0)
+    y0, times = problem.layout.flatten(problem.y0), options.saveat.checked_times(*problem.interval)
     ends = [
         t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device="cpu")
         for t in (problem.t0, problem.t1)
@@ -82,7 +82,7 @@ def run(
             start.field,
             start.stage,
             t1,
-            options.saveat.checked_times(*problem.interval),
+            times,
             controller,
             samplers,
             constant_start=constant_start,
@@ -139,7 +139,13 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
         raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
     chosen = options if gradient.method is None else replace(options, method=gradient.method)
     tableau = get_tableau(str(chosen.method))
-    rtol, atol = gradient.rtol or options.rtol, gradient.atol or options.atol
+    rtol = options.rtol if gradient.rtol is None else gradient.rtol
+    atol = options.atol if gradient.atol is None else gradient.atol
+    if rtol == 0 == atol:
+        raise ValueError(
+            f"rtol and atol of the backward solve of {type(gradient).__name__} are both 0; pass a positive number for "
+            "one of them"
+        )
     stiffness = options.stiffness
 
     def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:

@@ -111,7 +111,7 @@ class _IndependentIncrements:
 
     def increments(self, s: float, t: float) -> tuple[Tensor, Tensor]:
         """Drawn from torch's generator."""
-        drawn = torch.randn(2, *self._shape, dtype=self._like.dtype) * math.sqrt(abs(t - s))
+        drawn = torch.randn(2, *self._shape, dtype=self._like.dtype, device="cpu") * math.sqrt(abs(t - s))
         dW, dZ = drawn.to(self._like.device).unbind()
         return dW, dZ
 
@@ -156,6 +156,9 @@ class _Run:
     def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float, captured: Captured | None) -> "_Run":
         """The same steps once more, saving something else."""
         options = replace(self.options, saveat=saveat, max_steps=len(dts))
+        if captured is not None and isinstance(options.gradient, Backprop):
+            # The copies' own graphs do not lead to the user's tensors.
+            options = replace(options, gradient=DiscreteAdjoint())
         return replace(self, options=options, control=Schedule(dts), t1=t_reached, captured=captured)
 
 
@@ -335,8 +338,8 @@ class _StochasticDense:
         if not self.dts:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         layout = self.run.problem.layout
-        times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
-        check_inside(times, self.run.problem.t0, self.t_reached)
+        inside = check_inside(t.reshape(-1), self.run.problem.t0, self.t_reached)
+        times, inverse = torch.unique(inside, return_inverse=True)
         again = self.run.again(SaveAt(times=times), self.dts, self.t_reached, self.captured)
         if self.captured is None:
             _, outputs, _, _ = _solve(again, ())

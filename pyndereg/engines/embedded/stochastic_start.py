@@ -65,11 +65,12 @@ def begin(
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)
     grad_mode = torch.is_grad_enabled()
+    is_again = captured is not None
     if captured is None and (grad_mode or (seen.draws and adaptive)):
         captured = capture(fields, problem.parameters, seen, surroundings)
     with_grad = grad_mode and captured is not None and (y0.requires_grad or bool(captured.inputs))
     replays = with_grad and not isinstance(options.gradient, Backprop)
-    if captured is not None and (seen.changed or seen.draws) and (replays or adaptive):
+    if captured is not None and not is_again and (seen.changed or seen.draws) and (replays or adaptive):
         replays = replays and _are_themselves(captured, fields, slopes, t, y0, seen, options, adaptive=adaptive)
     drift, diffusion = fields
     again = captured if with_grad else None

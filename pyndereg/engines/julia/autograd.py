@@ -16,7 +16,7 @@ from pyndereg.solver.adjoints import check_unchanged, refuse_second_derivatives,
 
 def as_tensors(ends: tuple[float | Tensor, ...]) -> list[Tensor]:
     """Both ends of the interval as inputs of an autograd Function. Shape () each."""
-    return [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64) for t in ends]
+    return [t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device="cpu") for t in ends]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _pulled(ctx: Any, cotangents: Cotangents) -> tuple[Tensor | None, ...]:
     (y0,) = ctx.saved_tensors
     wanted = ctx.needs_input_grad
     solve: JuliaSolve = ctx.solve
-    gu0, ends = torch.zeros_like(y0), torch.zeros(2, dtype=torch.float64)
+    gu0, ends = torch.zeros_like(y0), torch.zeros(2, dtype=torch.float64, device="cpu")
     gp = torch.zeros_like(solve.field.p) if any(wanted[4:]) else None
     for message in call(lambda bridge: _pull(bridge, solve, ctx.gradient, ctx.held, cotangents, gu0, gp, ends)):
         warn(message)
@@ -178,7 +178,7 @@ def _pull(
 
     y1, saved, steps_ends = dense(cotangents.y1), dense(cotangents.saved), dense(cotangents.ends)
     scaled_error, stiffness = dense(cotangents.scaled_error), dense(cotangents.stiffness)
-    times = torch.tensor(cotangents.times, dtype=torch.float64) if saved is not None else None
+    times = torch.tensor(cotangents.times, dtype=torch.float64, device="cpu") if saved is not None else None
     pullback = Pullback(
         held.number,
         pointer(solve.field.p),

@@ -100,7 +100,7 @@ class TorchField:
             self._view(du, self._slope_shape).copy_(slope.detach())
             return
         y = self._view(u)
-        time = torch.full((), t, dtype=self._dtype)
+        time = torch.full((), t, dtype=self._dtype, device="cpu")
         slope = self._field(time, y) if self._start is None else self._first(time, y)
         self._view(du, self._slope_shape).copy_(slope)
         if slope is y:
@@ -133,7 +133,7 @@ class TorchField:
 
     def _with_graph(self, t: float, u: int) -> tuple[Tensor, Tensor, Tensor]:
         y = self._view(u).clone().requires_grad_()
-        time = torch.full((), t, dtype=self._dtype, requires_grad=self._with_time)
+        time = torch.full((), t, dtype=self._dtype, requires_grad=self._with_time, device="cpu")
         with torch.enable_grad():
             return y, time, self._field(time, y)
 

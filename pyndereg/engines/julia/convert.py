@@ -113,5 +113,5 @@ def pointer(tensor: Tensor | None) -> int | None:
 def tensor_at(where: int | None, count: int, dtype: torch.dtype) -> Tensor:
     """A tensor over memory of Julia's: valid as long as Julia keeps that memory. Shape (count,)."""
     if not where or count == 0:
-        return torch.empty(0, dtype=dtype)
+        return torch.empty(0, dtype=dtype, device="cpu")
     return torch.frombuffer((ctypes.c_char * (count * dtype.itemsize)).from_address(where), dtype=dtype)

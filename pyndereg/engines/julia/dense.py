@@ -9,6 +9,8 @@ from pyndereg.engines.julia.forward import JuliaSolve, Outcome
 from pyndereg.engines.julia.session import call
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, State
 from pyndereg.solver.gradients.agreement import Agreement
+from pyndereg.solver.interpolation import check_inside
+from pyndereg.torch_modes import version
 
 
 class JuliaDense:
@@ -32,11 +34,7 @@ class JuliaDense:
         first = self._first
         if first.steps == 0:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
-        low, high = sorted((self._solve.t0, first.t_reached))
-        flat = t.reshape(-1)
-        outside = flat[(flat < low) | (flat > high) | flat.isnan()]
-        if outside.numel() > 0:
-            raise ValueError(f"t={outside[0].item():g} lies outside [{low:g}, {high:g}], where the solution is known")
+        flat = check_inside(t.reshape(-1), self._solve.t0, first.t_reached)
         y0 = self._problem.layout.flatten(self._problem.y0)
         ends = as_tensors((self._problem.t0, self._problem.t1))
         inputs = (y0, *ends, *self._solve.field.inputs)
@@ -69,7 +67,7 @@ class JuliaDense:
 
     def _current_versions(self) -> tuple[int, ...]:
         y0 = self._problem.y0 if isinstance(self._problem.y0, tuple) else (self._problem.y0,)
-        return tuple(tensor._version for tensor in (*y0, *self._solve.field.inputs) if not tensor.is_inference())
+        return tuple(version(tensor) for tensor in (*y0, *self._solve.field.inputs))
 
 
 class DenseRun:
@@ -92,7 +90,7 @@ class DenseRun:
         """The states. Shape (points, size)."""
         layout, times, held = self.solve.layout, self._times, self.outcome.held
         assert held is not None
-        result = torch.empty(times.shape[0], layout.size, dtype=layout.dtype)
+        result = torch.empty(times.shape[0], layout.size, dtype=layout.dtype, device="cpu")
         if times.numel() > 0:
             call(
                 lambda bridge: self.solve.enter(

@@ -167,7 +167,7 @@ def _mirrored(function: Any, name: str, layout: StateLayout) -> Mirror | str:
 def _native(layout: StateLayout, mirrored: Mirror) -> JuliaField:
     with torch.no_grad():
         flat = [param.reshape(-1) for param in mirrored.parameters]
-        p = torch.cat(flat) if flat else torch.empty(0, dtype=layout.dtype)
+        p = torch.cat(flat) if flat else torch.empty(0, dtype=layout.dtype, device="cpu")
     description = "\n".join(mirrored.description)
     return JuliaField(
         key=("native", description),
@@ -187,7 +187,7 @@ def _julia_function(layout: StateLayout, f: JuliaFunction, choice: str | None) -
         raise ValueError(
             f"the parameters of {f.name} are {parameters.dtype}, y0 is {layout.dtype}; convert one of them"
         )
-    p = torch.empty(0, dtype=layout.dtype)
+    p = torch.empty(0, dtype=layout.dtype, device="cpu")
     if parameters is not None:
         p = parameters.detach().reshape(-1).contiguous().clone()
     source, version = f.module, 0

@@ -216,7 +216,7 @@ def _warnings(bridge: Any, reply: Reply) -> tuple[str, ...]:
 
 def rounded(t: float, dtype: torch.dtype) -> float:
     """A time as the state's dtype has it."""
-    return t if dtype == torch.float64 else torch.tensor(t, dtype=dtype).item()
+    return t if dtype == torch.float64 else torch.tensor(t, dtype=dtype, device="cpu").item()
 
 
 def step_length(dt: float | None) -> float:

@@ -294,8 +294,7 @@ def _interpolated(run: _Run, captured: Captured | None, steps: int, t_reached: f
     if steps == 0:
         raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
     layout = run.problem.layout
-    times, inverse = torch.unique(t.reshape(-1), return_inverse=True)
-    check_inside(times, run.problem.t0, t_reached)
+    times, inverse = torch.unique(check_inside(t.reshape(-1), run.problem.t0, t_reached), return_inverse=True)
     again = replace(run, options=replace(run.options, saveat=SaveAt(times=times)))
     if captured is None:
         _, outputs, *_ = _solve(again)

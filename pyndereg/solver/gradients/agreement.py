@@ -47,15 +47,17 @@ class Agreement:
         """
         if not self._rows:
             return
-        off, moved, size = torch.stack(self._rows).double().cpu().unbind(1)
-        allowed = self._relative * moved + 16 * self._eps * size
-        excess = torch.where(off > allowed, off / allowed, 0.0)
-        worst = int(excess.argmax())
-        if excess[worst] > 0:
+        pairs = zip(self._times, torch.stack(self._rows).tolist(), strict=True)
+        found = [(t, off, self._relative * moved + 16 * self._eps * size) for t, (off, moved, size) in pairs]
+        differing = [
+            (off / allowed if allowed else math.inf, t, off, allowed) for t, off, allowed in found if off > allowed
+        ]
+        if differing:
+            _, t, off, allowed = max(differing)
             raise GradientRefused(
-                f"f is no longer what it was in the solve: computed again at t={self._times[worst]:g}, it leads to a "
-                f"value that is off by {off[worst]:.2g} where rounding explains {allowed[worst]:.2g}; call backward "
-                "before f changes, keep what f uses in modules, attributes or closures, or pass gradient=Backprop()"
+                f"f is no longer what it was in the solve: computed again at t={t:g}, it leads to a value that is off "
+                f"by {off:.2g} where rounding explains {allowed:.2g}; call backward before f changes, keep what f uses "
+                "in modules, attributes or closures, or pass gradient=Backprop()"
             )
         self._rows.clear()
         self._times.clear()

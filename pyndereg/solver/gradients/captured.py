@@ -42,6 +42,7 @@ class Captured:
         fields: the copies.
         surroundings: to call the copies in.
         versions: tensors that the copies share with the originals, and their versions at the solve.
+        shared: leaves inside what cannot be copied, which the copies use themselves.
         counters: whole numbers that may count evaluations.
         coarsest: the largest unit roundoff among the results of f's operations.
         is_isolated: whether evaluating the copies changes nothing of the user's.
@@ -53,6 +54,7 @@ class Captured:
     fields: tuple[Field, ...]
     surroundings: Surroundings
     versions: tuple[tuple[Tensor, int], ...]
+    shared: tuple[Tensor, ...]
     counters: tuple[Counter, ...]
     coarsest: float
     is_isolated: bool
@@ -87,6 +89,8 @@ class Captured:
             GradientRefused: a tensor that the copies share was changed in place since the solve.
         """
         self.check_versions()
+        for leaf in self.shared:
+            refuse_changes(leaf)
         before = [field.evaluations for field in self.fields]
         result = self.surroundings.put_back(function)
         made = {field.evaluations - count for field, count in zip(self.fields, before, strict=True)} - {0}
@@ -136,10 +140,12 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
     copier = Copier(aliases, seen.changed.keys())
     copies = [copier(field.function) for field in fields]
     inputs |= copier.inputs
+    shared = []
     for key, leaf in seen.hidden.items():
         if key not in copier.reached:
-            refuse_hooks(leaf)
+            refuse_changes(leaf)
             aliases[key] = leaf
+            shared.append(leaf)
     outside = {key: (x, aliases[key]) for key, x in seen.captured.items() if key not in copier.reached}
     around = Around(surroundings, {key: pair for key, pair in outside.items() if key not in seen.hidden})
     guard = Guard({id(alias) for alias in (*aliases.values(), *copier.computed)})
@@ -151,6 +157,7 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
         fields=tuple(_on(field, copy, around, guard) for field, copy in zip(fields, copies, strict=True)),
         surroundings=surroundings,
         versions=tuple(versions),
+        shared=tuple(shared),
         counters=tuple(copier.counters),
         coarsest=seen.coarsest,
         is_isolated=seen.changed.keys() <= copier.reached,
@@ -181,7 +188,9 @@ def keep_graphs(field: Field, captured: Captured) -> Kept:
     reached = [x for x in captured.inputs if id(x) not in pairs]
     guard = Guard({*(id(x) for x in reached), *(id(alias) for _, alias in pairs.values())})
     targets = tuple(pairs[id(x)][1] if id(x) in pairs else get_gradient_edge(x) for x in captured.inputs)
-    return Kept(_on(field, field.function, around, guard), targets, tuple(reached))
+    kept = _on(field, field.function, around, guard)
+    kept.evaluations = field.evaluations
+    return Kept(kept, targets, tuple(reached))
 
 
 def must_be_exchanged(x: Tensor) -> bool:
@@ -191,6 +200,20 @@ def must_be_exchanged(x: Tensor) -> bool:
 
 def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:
     return field.on(function, around if around.is_needed else None, guard.check, casts=around.casts)
+
+
+def refuse_changes(leaf: Tensor) -> None:
+    """Refuse what was done to a leaf that the copies use themselves.
+
+    Raises:
+        GradientRefused: it has a hook, or does not ask for a gradient any longer.
+    """
+    refuse_hooks(leaf)
+    if not leaf.requires_grad:
+        raise GradientRefused(
+            f"a tensor of shape {tuple(leaf.shape)} inside a compiled part of f required a gradient at the solve and "
+            "does not any longer; call backward before requires_grad_(False)"
+        )
 
 
 def refuse_hooks(leaf: Tensor) -> None:

@@ -62,7 +62,7 @@ class ReplayedStochasticSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Sweep backwards over the accepted steps."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         check_unchanged(ctx.y0_version)
         return ctx.captured.replay(lambda: _sweep(ctx, *cotangents))
 

@@ -90,7 +90,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Solve state and adjoint backwards."""
-        refuse_second_derivatives()
+        refuse_second_derivatives(*cotangents)
         refuse_gradient_of_steps("BacksolveAdjoint", *cotangents[2:4])
         check_unchanged(ctx.y0_version)
         return ctx.solve.captured.replay(lambda: _backwards(ctx, ctx.solve, *cotangents))

@@ -83,7 +83,7 @@ def a_solve_starts_where_another_ended(world):
 @kind
 def one_of_several_outputs_of_a_node_is_used(world):
     one, two, three = torch.sin(world.leaf(3, 3)).unbind(0)
-    first, second = torch.exp(world.leaf(4)).split([1, 3])
+    _, second = torch.exp(world.leaf(4)).split([1, 3])
     y1 = world.solve(lambda t, y: torch.sin(two * y) * second + one.detach(), [two, second])
     world.backward(y1, three)
 

@@ -5,7 +5,12 @@ from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 
 from tests.engines.changing.world import kind
 
-HALF = {"dtype": torch.float32, "tolerance": 5e-2, "is_fixed": True}
+HALF = {
+    "dtype": torch.float32,
+    "tolerance": 5e-2,
+    "is_fixed": True,
+    "without": ("quadrature",),
+}  # whose tolerance lies below bfloat16
 
 
 def cast():
@@ -25,7 +30,7 @@ def autocast_is_around_the_backward_pass(world):
     net = world.net()
     y1 = world.solve(net)
     loss = world.loss(y1)
-    if not world.is_ours:
+    if not (world.is_ours or world.has_graphs_alone):
         loss.backward()
         return
     with cast():

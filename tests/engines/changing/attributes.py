@@ -335,7 +335,7 @@ def the_data_of_a_parameter_is_replaced(world):
     world.backward(y1)
 
 
-@kind(may_refuse=True)
+@kind(may_refuse=True, without=("forward",))  # whose derivatives are there already
 def the_data_of_a_parameter_is_changed_behind_autograd(world):
     net = world.net()
     y1 = world.solve(net)

@@ -56,9 +56,7 @@ def a_module_of_a_closure_is_rebound(world):
 def a_function_of_a_closure_is_rebound(world):
     weight, squash = world.leaf(3), torch.sin
 
-    def inner(y):
-        return squash(weight * y)
-
+    inner = lambda y: squash(weight * y)  # noqa: E731
     y1 = world.solve(lambda t, y: inner(y) * torch.cos(t), [weight])
     squash = torch.cos
     inner = torch.tanh

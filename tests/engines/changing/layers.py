@@ -75,7 +75,7 @@ def batch_norm_has_no_momentum(world):
     untouched_by_backward(world, nn.BatchNorm1d(3, momentum=None))
 
 
-@kind
+@kind(is_smooth=False)  # two samples are few: the slope changes fast
 def layer_norm_has_no_statistics(world):
     untouched_by_backward(world, nn.LayerNorm(3))
 
@@ -253,6 +253,17 @@ def a_layer_is_checkpointed(world):
     world.backward(world.solve(lambda t, y: checkpoint(net, t, y, use_reentrant=False) - y, net.parameters()))
 
 
+class Plain(nn.Module):
+    """What TorchScript understands."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, t: torch.Tensor, y: torch.Tensor):
+        return torch.tanh(self.layer(y) + t)
+
+
 class Cube(torch.autograd.Function):
     """x³, with a derivative of its own."""
 
@@ -292,6 +303,14 @@ def a_module_is_traced(world):
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(net, (torch.zeros((), dtype=world.dtype), world.constant(2, 3)))
     world.backward(world.solve(traced))
+
+
+@kind
+def a_module_is_scripted(world):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(world.watch(world.fill(Plain().to(world.dtype))))
+    world.backward(world.solve(scripted))
 
 
 @kind

@@ -8,8 +8,7 @@ from pyndereg.solver.tableaus import get_tableau
 def runge_kutta(method, f, y0, starts, lengths):
     """States at the ends of steps of given lengths, the initial state first.
 
-    Each stage is evaluated once and in order; the slope at the end of a step, which only an error estimate would use, is not
-    evaluated.
+    Each stage is evaluated once and in order, those alone excepted that only error estimates use.
     """
     tableau = get_tableau(method)
     rows = list(zip(tableau.a, tableau.c, strict=True))

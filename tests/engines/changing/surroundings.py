@@ -75,7 +75,7 @@ def saved_tensors_are_packed(world):
 @kind
 def anomalies_are_detected(world):
     net = world.net()
-    with torch.autograd.detect_anomaly(check_nan=True):
+    with torch.autograd.set_detect_anomaly(True, check_nan=True):
         y1 = world.solve(net)
         world.backward(y1)
 

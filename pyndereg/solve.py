@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyndereg.engines import get_engine
@@ -17,14 +18,17 @@ from pyndereg.ivp import (
     Solution,
     SolveFailed,
     SolveOptions,
+    Status,
 )
-from pyndereg.ivp.julia import JuliaMethod
+from pyndereg.ivp.julia import JuliaFunction, JuliaMethod
 from pyndereg.penalties import solve_with_penalties
 from pyndereg.regularizers import Regularizer
 from pyndereg.torch_modes import ordinary, ordinary_tensors, outside_graphs, refuse_transforms
 
 # That of StochasticDiffEq: the steps of its methods shorten in proportion to the tolerance.
 STOCHASTIC_TOLERANCE = 1e-2
+# A failure within this part of the interval before its end is one at the end, if f is not finite there.
+NEAR_END = 1e-3
 
 
 @outside_graphs
@@ -62,8 +66,13 @@ def solve(
             `LocalStiffness(...)`, `TaylorDerivative(...)`, `KineticEnergy()`, `JacobianFrobenius(...)`.
         raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.
         dt: step length of a fixed-step method, length of the first step of an adaptive one (automatic by default);
-            positive, in the problem's time units.
-        adaptive: False takes steps of length `dt` with an adaptive method.
+            positive, in the problem's time units. Fixed steps begin at t0 + i dt, and the last one ends at t1.
+        steps, grid: instead of `dt`, a number of equal steps, or the times from t0 to t1 at which steps end. Shape
+            (steps + 1,), in the problem's time units.
+        adaptive: False takes steps as `dt`, `steps` or `grid` say with an adaptive method.
+        dt_max: length that no step of an adaptive method exceeds, in the problem's time units.
+        breakpoints: times at which f or its derivatives jump, in any order, in the problem's time units: adaptive steps
+            end there, f is asked on the step's own side of them, and the step control starts anew.
         max_steps: limit on attempted steps.
         stiffness: definition of the stiffness estimate: `"rms"`, the ratio of root mean squares of [@pal2021opening],
             or `"max"`, the largest element-wise ratio, as OrdinaryDiffEq computes it since version 6.81.
@@ -105,7 +114,7 @@ def solve(
     with ordinary_tensors():
         solution = solve_with_penalties(get_engine(engine), _ordinary(problem), checked, regularizers)
     if raise_on_failure and not solution.status.succeeded:
-        raise SolveFailed(solution.status, solution)
+        raise SolveFailed(solution.status, solution, problem.interval[1], _is_singular_at_end(problem, solution))
     return solution
 
 
@@ -114,6 +123,25 @@ def _ordinary(problem: Problem) -> Problem:
     parts = {name: ordinary(getattr(problem, name)) for name in ("y0", "t0", "t1")}
     same = all(part is getattr(problem, name) for name, part in parts.items())
     return problem if same else replace(problem, **parts)
+
+
+def _is_singular_at_end(problem: Problem, solution: Solution) -> bool:
+    """Whether a solve failed just before its end because f is not finite there: f is asked once more."""
+    t0, t1 = problem.interval
+    stopped_early = solution.status in (Status.NON_FINITE, Status.STEP_UNDERFLOW) and solution.t_reached != t1
+    if not stopped_early or abs(t1 - solution.t_reached) > NEAR_END * abs(t1 - t0):
+        return False
+    y1 = solution.y1
+    state = tuple(part.detach() for part in y1) if isinstance(y1, tuple) else y1.detach()
+    first = state[0] if isinstance(state, tuple) else state
+    if isinstance(problem.f, JuliaFunction):
+        return False
+    try:
+        with torch.no_grad():
+            slope = problem.f(torch.full((), t1, dtype=first.dtype, device=first.device), state)
+    except ArithmeticError:  # of Python's own numbers, which have no infinity to divide by zero to
+        return True
+    return not all(bool(part.isfinite().all()) for part in (slope if isinstance(slope, tuple) else (slope,)))
 
 
 def default_method(problem: Problem) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
+from pyndereg.ivp.stepping import checked_count, checked_longest, checked_times, refuse_contradictions
 from pyndereg.numbers import as_float64, at_least, onto_interval, real
 
 
@@ -214,8 +215,13 @@ class SolveOptions:
     stiffness: str = "rms"
     field: str | None = None
     uncontrolled: int = 0
+    grid: Sequence[float] | Tensor | None = None
+    steps: int | None = None
+    dt_max: float | None = None
+    breakpoints: Sequence[float] | Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._check_stepping()
         for name in ("rtol", "atol"):
             if getattr(self, name) is None:
                 raise ValueError(f"{name} is None; pass a positive number")
@@ -236,6 +242,17 @@ class SolveOptions:
             raise ValueError(f"field is {self.field!r}; pass {' or '.join(map(repr, FIELDS))}, or None to choose")
         what = "how many tensors of a tuple state, 0 or more"
         object.__setattr__(self, "uncontrolled", at_least(self.uncontrolled, 0, "uncontrolled", what))
+
+    def _check_stepping(self) -> None:
+        for name, least in (("grid", 2), ("breakpoints", 0)):
+            times = getattr(self, name)
+            if times is not None:
+                object.__setattr__(self, name, checked_times(times, name, least))
+        if self.steps is not None:
+            object.__setattr__(self, "steps", checked_count(self.steps))
+        if self.dt_max is not None:
+            object.__setattr__(self, "dt_max", checked_longest(self.dt_max))
+        refuse_contradictions(self.dt, self.grid, self.steps, self.max_steps)  # type: ignore[arg-type]
 
 
 def _check_tolerances(options: Any, relative: str, absolute: str, of: str = "") -> None:

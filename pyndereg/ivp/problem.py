@@ -48,7 +48,8 @@ class ODEProblem:
 
     Args:
         f: right-hand side `f(t, y) -> dy/dt`; a function, an `nn.Module`, or a `pyndereg.julia.function`. `t` is a
-            scalar tensor of y's dtype, in the problem's time units; `y` and the result have the shape(s) of `y0`, a
+            scalar tensor of y's dtype (float64 where float32 could not tell the interval's times apart), in the
+            problem's time units; `y` and the result have the shape(s) of `y0`, a
             tuple where `y0` is one.
         y0: initial state: a float32 or float64 tensor of any shape, or a tuple of tensors.
         t0, t1: ends of the interval, in the problem's time units; `t1 < t0` integrates backwards. Numbers, or scalar

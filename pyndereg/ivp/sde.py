@@ -12,6 +12,9 @@ from pyndereg.ivp.state import State, StateLayout, check_state
 from pyndereg.numbers import at_least, whole
 from pyndereg.torch_modes import built_outside_graphs
 
+# Of the ends of a path, relative to the interval.
+ROUNDING = 1e-9
+
 Noise = Literal["diagonal", "scalar", "additive", "general"]
 Interpretation = Literal["ito", "stratonovich"]
 
@@ -42,7 +45,8 @@ class SDEProblem:
             shape (*batch, dim, noise_size).
         interpretation: `"ito"` or `"stratonovich"`.
         noise_size: for general noise, the number of Brownian motions of a sample.
-        brownian: the path of the Brownian motion; by default one is drawn for every solve.
+        brownian: the path of the Brownian motion, with the shape of the noise and the dtype and device of y0, over
+            [t0, t1] at least; by default one is drawn for every solve.
         seed: of the path that is drawn; by default from torch's generator.
 
     Raises:
@@ -81,6 +85,7 @@ class SDEProblem:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; pass one of {', '.join(map(repr, choices))}")
         self._check_noise_size()
         self._check_seed()
+        self._check_brownian()
         params = (self.params,) if isinstance(self.params, Tensor) else tuple(self.params)
         for param in params:
             if not isinstance(param, Tensor):
@@ -106,6 +111,27 @@ class SDEProblem:
         if seed is None or not 0 <= seed < 2**64:
             raise ValueError(f"seed is {self.seed!r}; pass a whole number from 0 to 2^64 - 1, or None to draw one")
         object.__setattr__(self, "seed", seed)
+
+    def _check_brownian(self) -> None:
+        """Refuse a path that does not fit; one that says nothing of itself is taken as it is."""
+        layout, path = self.layout, self.brownian
+        expected = {"shape": tuple(self.noise_shape), "dtype": layout.dtype, "device": layout.device}
+        for name, value in expected.items():
+            found = getattr(path, name, value)
+            # "cuda" is the present one of "cuda:0", "cuda:1", ...
+            same_kind = name == "device" and found.index is None and found.type == value.type
+            if not same_kind and (tuple(found) if name == "shape" else found) != value:
+                raise ValueError(
+                    f"brownian has {name} {found}, and y0 with noise={self.noise!r} needs {value}; build the path with "
+                    f"{name}={value}"
+                )
+        start, end = getattr(path, "t0", self.t0), getattr(path, "t1", self.t1)
+        rounding = ROUNDING * (self.t1 - self.t0)
+        if start > self.t0 + rounding or end < self.t1 - rounding:
+            raise ValueError(
+                f"brownian goes from {start} to {end}, and the problem from t0={self.t0} to t1={self.t1}; build the "
+                "path over the whole interval"
+            )
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyndereg.ivp.copies import detached, without_f
@@ -111,13 +112,26 @@ class Solution:
         through it need `retain_graph=True`.
 
         Args:
-            t: time(s), in the problem's time units. Any shape.
+            t: time(s), in the problem's time units; differentiable, unless the solve is stochastic, has breakpoints, a
+                gradient of the equation itself or engine="julia". Any shape.
         Returns:
             Shape (*t.shape, *state).
         Raises:
-            ValueError: a time lies outside the interval that was solved.
+            ValueError: a time lies outside the interval that was solved, or asks for a gradient that there is not.
             RuntimeError: the steps would have to be replayed, but y0 or a parameter was changed since the solve.
         """
         refuse_transforms("a call of a solution")
         with ordinary_tensors():
-            return self.interpolate(as_float64(t, "times"))
+            return self.interpolate(self._times(t))
+
+    def _times(self, t: float | Tensor) -> Tensor:
+        """Times as dense output takes them; with their graph where it has a derivative with respect to them."""
+        times = as_float64(t, "times")
+        if not (isinstance(t, Tensor) and t.requires_grad and torch.is_grad_enabled()):
+            return times
+        if not getattr(self.interpolate, "is_smooth_in_time", False):
+            raise ValueError(
+                "t asks for a gradient, which this dense output has not; pass t.detach(), or solve an ODEProblem with "
+                "engine='embedded' and gradient=DiscreteAdjoint() or Backprop(), without breakpoints"
+            )
+        return times + (t - t.detach()).to("cpu", torch.float64)

@@ -15,6 +15,7 @@ class Status(Enum):
         "the step that the tolerances ask for is too short to advance time in floating point: loosen the tolerances, "
         "use float64, or check f for jumps and singularities"
     )
+    # Steps of given lengths are looked at once, at the end: to ask at every step would make the host wait for it.
     NON_FINITE = (
         "f or the state became NaN or infinite: check f where it says, bound its output, or start from a smaller state"
     )

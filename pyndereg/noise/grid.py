@@ -1,6 +1,7 @@
 """Increments of a path over the steps of a grid that is known beforehand."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from pyndereg.noise.brownian import BrownianPath
@@ -8,6 +9,8 @@ from pyndereg.noise.increments import Increments
 
 # Drawing many steps at once spares the work of asking; a bound spares memory.
 NUMBERS_PER_DRAW = 2**18
+# Of times, relative to the grid's length.
+ROUNDING = 2.0**-40
 
 
 class GridIncrements:
@@ -22,17 +25,27 @@ class GridIncrements:
         self._path, self._times = path, tuple(times)
         self._places = {time: place for place, time in enumerate(self._times[:-1])}
         self._per_draw = max(1, NUMBERS_PER_DRAW // math.prod(path.shape))
+        first, last = self._times[0], self._times[-1]
+        self._rounding = max(ROUNDING * (last - first), 2 * math.ulp(max(abs(first), abs(last))))
         self._first, self._drawn = -1, []
 
     def increments(self, s: float, t: float) -> Increments:
         """Increment and area from s to t. Shapes (*shape) of the path, units of sqrt(time)."""
         place = self._places.get(s)
-        if place is None or self._times[place + 1] != t:
+        if place is None:
+            place = self._nearest(s)
+        if place is None or abs(self._times[place + 1] - t) > self._rounding:
             return self._path.increments(s, t)
         row = place % self._per_draw
         if self._first != place - row:
             self._draw(place - row)
         return self._drawn[row]
+
+    def _nearest(self, t: float) -> int | None:
+        """Index of the step that begins at a time, but for rounding; solvers may add lengths up."""
+        place = bisect_left(self._times, t - self._rounding)
+        begins = place < len(self._times) - 1 and abs(self._times[place] - t) <= self._rounding
+        return place if begins else None
 
     def _draw(self, first: int) -> None:
         dW, dZ = self._path.on_grid(self._times[first : first + self._per_draw + 1])

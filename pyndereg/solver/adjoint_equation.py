@@ -15,6 +15,7 @@ from torch import Tensor
 from pyndereg.solver.control import Controller, first_step
 from pyndereg.solver.march import March, march
 from pyndereg.solver.path import Path
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, Step, evaluate
 
 Gradients = list[Tensor]
@@ -67,7 +68,8 @@ class Pullback:
     def slope(self, t: float, y: Tensor) -> Tensor:
         """f alone. Shape (size,)."""
         time = torch.full((), t, dtype=y.dtype, device=y.device)
-        return self._field(time, y.view(self._shape)).detach().reshape(-1)
+        with torch.no_grad():
+            return self._field(time, y.detach().view(self._shape)).reshape(-1)
 
 
 class AdjointField:
@@ -130,7 +132,7 @@ class BackwardSolve:
         self,
         field: AdjointField,
         method: ExplicitRungeKutta,
-        controller: Controller,
+        controller: Controller | Plan,
         path: Path | None,
         *,
         max_steps: int,

@@ -98,8 +98,20 @@ class DifferentiableSolve(torch.autograd.Function):
         if again.keep is Keep.STAGES:
             for leaf in again.hooked:
                 refuse_hooks(leaf)
-            return again.captured.surroundings.put_back(lambda: _sweep(ctx, again, cotangents))
+            return again.captured.surroundings.put_back(lambda: _sweep_kept(ctx, again, cotangents))
         return again.captured.replay(lambda: _sweep(ctx, again, cotangents))
+
+
+def _sweep_kept(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    try:
+        return _sweep(ctx, again, cotangents)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise GradientRefused(
+            "a tensor that f uses was changed in place between the solve and its backward pass (by an optimizer's "
+            "step, say); call backward before the change, or solve again"
+        ) from error
 
 
 def _sweep(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:

@@ -59,7 +59,8 @@ class LinearCombination:
     def _ordered(self, base: Tensor, scale: float, out: Tensor | None) -> Tensor:
         if len(self._numbers) == 1:
             return (self._vectors[0] * (self._numbers[0] * scale)).add_(base)
-        return (self._vectors * self._column).cumsum(0)[-1].mul_(scale).add_(base)
+        # Fresh, for whoever keeps it: a view of the sum's last row would keep all of its rows.
+        return torch.mul((self._vectors * self._column).cumsum(0)[-1], scale).add_(base)
 
     def _chained(self, base: Tensor, scale: float, out: Tensor | None) -> Tensor:
         if not self._terms:

@@ -30,6 +30,7 @@ from pyndereg.solver.march import March
 from pyndereg.solver.norms import rms
 from pyndereg.solver.parameters import AlongTheWay, AtGaussPoints, ByQuadrature, ParameterRule
 from pyndereg.solver.path import Path, Pieces, ReplayedPath
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 
 
@@ -59,7 +60,7 @@ class AdjointSolve:
     shape: torch.Size
     stepper: Callable[[FieldFunction], ExplicitRungeKutta]
     backward: Callable[[FieldFunction, int], ExplicitRungeKutta]
-    controller: Controller
+    controller: Controller | Plan
     dt: float | None
     rtol: float
     atol: float
@@ -153,6 +154,7 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         solve: AdjointSolve = ctx.solve
         refuse_gradient_of_steps(type(solve.gradient).__name__, *cotangents[2:4])
         check_unchanged(ctx.y0_version)
+        solve.captured.check_versions(later=isinstance(solve.gradient, BacksolveAdjoint | QuadratureAdjoint))
         return solve.captured.replay(lambda: _backward(ctx, solve, cotangents))
 
 
@@ -169,6 +171,10 @@ def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]
     adjoint = _with_cotangents(torch.zeros_like(y0), [Jump(ctx.march.t_reached, y1_cotangent), *end])
     pullback = Pullback(solve.field, solve.shape, solve.captured.targets)
     agreement.compare(solve.t0, pullback.slope(solve.t0, y0), solve.start_slope, solve.start_slope)
+    if nodes is not None and slopes is not None:
+        for t, y, kept in zip(ctx.march.t, nodes, slopes[:, 0], strict=True):
+            agreement.compare(t, pullback.slope(t, y), kept, kept)
+    agreement.check()
     t0, t1 = adjoint.new_zeros(()), adjoint.new_zeros(())
     if wants_t1 and ctx.march.status.succeeded:
         t1 = adjoint @ pullback.slope(ctx.march.t_reached, y1)
@@ -362,7 +368,7 @@ def _in_order(jumps: Sequence[Jump], t0: float, t_end: float) -> tuple[list[Jump
 def _largest(adjoint: Tensor, jumps: Sequence[Jump]) -> float:
     """Root mean square of the largest cotangent; 1 if all are zero."""
     arriving = [adjoint, *(jump.cotangent for jump in jumps if jump.cotangent is not None)]
-    return torch.stack([rms(cotangent) for cotangent in arriving]).max().item() or 1.0
+    return torch.stack([rms(cotangent.double()) for cotangent in arriving]).max().item() or 1.0
 
 
 def _with_cotangents(adjoint: Tensor, jumps: Sequence[Jump]) -> Tensor:

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from pyndereg.solver.norms import rms
+from pyndereg.solver.norms import natural_sizes, root_mean_square
 from pyndereg.solver.tableau import Tableau
+from pyndereg.solver.times import least_advance, origin_of
 
 
 class Controller(Protocol):
     """Decides on steps from their scaled errors. A value: its methods return the controller of the next step."""
 
     @property
-    def adaptive(self) -> bool:
-        """Whether it needs the error at all; if not, no host synchronisation takes place."""
+    def longest(self) -> float:
+        """Length that no step exceeds, > 0, in the problem's time units."""
         ...
 
     def accepts(self, scaled_error: float) -> bool:
@@ -54,13 +54,17 @@ class PIController(NamedTuple):
     error_floor: float = 1e-4
     last_error: float = 1e-4
     first: bool = True
-    adaptive: bool = True
+    longest: float = math.inf
 
     @staticmethod
     def of(tableau: Tableau) -> "PIController":
         """The controller with a method's own exponents."""
         beta1, beta2 = tableau.controller_exponents
         return PIController(beta1, beta2)
+
+    def no_longer_than(self, dt: float | None) -> "PIController":
+        """The same with a length that no step exceeds; None for none."""
+        return self if dt is None else self._replace(longest=float(dt))
 
     def accepts(self, scaled_error: float) -> bool:
         """Whether the error is within the tolerance; NaN is not."""
@@ -84,56 +88,6 @@ class PIController(NamedTuple):
         return dt / min(1 / self.qmin, scaled_error**self.beta1 / self.gamma), self
 
 
-@dataclass(frozen=True)
-class FixedStep:
-    """Steps of one length; only the last one is cut to end at t1.
-
-    Attributes:
-        dt: the length, > 0, in the problem's time units.
-    """
-
-    dt: float
-    adaptive: bool = False
-
-    def accepts(self, scaled_error: float) -> bool:
-        """Always."""
-        return True
-
-    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "FixedStep"]:
-        """The same length again."""
-        return self.dt, self
-
-    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "FixedStep"]:
-        """Never asked: no step is rejected."""
-        raise AssertionError("a fixed step is never rejected")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The steps of an earlier solve, taken again.
-
-    Attributes:
-        dts: their lengths, > 0, in the problem's time units.
-        taken: how many of them were taken.
-    """
-
-    dts: tuple[float, ...]
-    taken: int = 0
-    adaptive: bool = False
-
-    def accepts(self, scaled_error: float) -> bool:
-        """Always: they were accepted before."""
-        return True
-
-    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, "Schedule"]:
-        """The next length."""
-        return self.dts[self.taken + 1], replace(self, taken=self.taken + 1)
-
-    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "Schedule"]:
-        """Never asked: no step is rejected."""
-        raise AssertionError("a scheduled step is never rejected")
-
-
 def first_step(
     slope: Callable[[Tensor, Tensor], Tensor],
     t0: float,
@@ -144,6 +98,7 @@ def first_step(
     rtol: float,
     atol: float,
     controlled: int | None = None,
+    time_dtype: torch.dtype | None = None,
 ) -> float:
     """Length of the first step, from the sizes of the state, its slope and its curvature.
 
@@ -154,20 +109,21 @@ def first_step(
         order: order of the method. OrdinaryDiffEq uses the order itself where the book has order + 1.
         rtol, atol: tolerances.
         controlled: how many elements at the start of the state the sizes see; None for all.
+        time_dtype: of the times that f is called with; None for the state's.
     Returns:
         A positive length in the problem's time units; NaN if the slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in OrdinaryDiffEq 7.7.
     """
     search = FirstStepSearch(t0, t1)
     seen = slice(controlled)
-    scale = torch.add(y0.new_full((), atol), y0[seen].abs(), alpha=rtol)
-    size, speed = torch.stack([rms(y0[seen] / scale), rms(slope0[seen] / scale)]).tolist()
+    scale = natural_sizes(y0[seen], rtol, atol)
+    size, speed = root_mean_square(y0[seen] / scale), root_mean_square(slope0[seen] / scale)
     if not math.isfinite(speed):
         return math.nan
     trial = search.trial(size, speed)
-    t_trial = torch.full((), t0 + search.direction * trial, dtype=y0.dtype, device=y0.device)
+    t_trial = torch.full((), t0 + search.direction * trial, dtype=time_dtype or y0.dtype, device=y0.device)
     slope1 = slope(t_trial, torch.add(y0, slope0, alpha=search.direction * trial))
-    change = rms((slope1 - slope0)[seen] / scale).item()
+    change = root_mean_square((slope1 - slope0)[seen] / scale)
     return search.length(trial, speed, change, order)
 
 
@@ -181,7 +137,7 @@ class FirstStepSearch:
     def __init__(self, t0: float, t1: float) -> None:
         self.direction = math.copysign(1.0, t1 - t0)
         self._longest = abs(t1 - t0)
-        self._shortest = math.nextafter(math.ulp(t0), math.inf)
+        self._shortest = least_advance(t0 - origin_of(t0, t1))
         self._small = max(self._shortest, 1e-6)
 
     def trial(self, size: float, speed: float) -> float:

@@ -9,9 +9,28 @@ import torch
 from torch import Tensor
 
 from pyndereg.ivp import ODEProblem, SDEProblem, State
+from pyndereg.ivp.errors import GradientRefused
+from pyndereg.ivp.segment import EVERYWHERE, ODESegment, SDESegment
 
 FieldT = TypeVar("FieldT", bound="Field")
 HALVES = (torch.bfloat16, torch.float16)
+
+
+class CallContext(Protocol):
+    """The context of a call of f; see `gradients.around.Around`."""
+
+    @property
+    def casts(self) -> bool:
+        """Whether a slope of half precision is cast to the state's dtype, as under autocast."""
+        ...
+
+    def __call__(self) -> AbstractContextManager[object]:
+        """The context."""
+        ...
+
+    def result(self, slope: Any) -> Any:
+        """What is taken for the result of the call."""
+        ...
 
 
 class CheckGraph(Protocol):
@@ -38,10 +57,11 @@ class Field:
         self._f: Callable[..., Any] = problem.f
         self._layout = problem.layout
         self._shape = self._layout.solver_shape
+        self._times = problem.times if isinstance(problem, ODESegment | SDESegment) else EVERYWHERE
         self.evaluations = 0
-        self._around: Callable[[], AbstractContextManager[object]] | None = None
+        self._around: CallContext | None = None
         self._check_graph: CheckGraph | None = None
-        self._casts = False
+        self._is_copy = self._copies_result = False
         # At first f is handed copies, which tell whether it writes into its argument; it gets them on if it does.
         self._hands_copies, self._is_first = True, True
         self._ready: tuple[float, int, Tensor] | None = None
@@ -54,23 +74,29 @@ class Field:
     def on(
         self: FieldT,
         function: Callable[..., Any],
-        around: Callable[[], AbstractContextManager[object]] | None,
+        around: CallContext | None,
         check_graph: CheckGraph | None,
-        *,
-        casts: bool,
     ) -> FieldT:
         """The same for another function, with a count of its own.
 
         Args:
             function: called like f.
-            around: makes the context that each call is made in; None for none.
+            around: the context that each call is made in; None for none.
             check_graph: looks at every evaluation with a graph.
-            casts: whether a slope of half precision is cast to the state's dtype, as under autocast.
         """
         other = copy.copy(self)
-        other._f, other._around, other._check_graph, other._casts = function, around, check_graph, casts
+        other._f, other._around, other._check_graph = function, around, check_graph
         other.evaluations, other._ready = 0, None
         return other
+
+    def as_copy(self: FieldT) -> FieldT:
+        """This one, whose function is a copy that a backward pass calls: where that raises, there is no gradient."""
+        self._is_copy = True
+        return self
+
+    def copy_result(self) -> None:
+        """From now on f is known to return a tensor of its own that it writes into."""
+        self._copies_result = True
 
     def again(self: FieldT) -> FieldT:
         """The same with a count of its own."""
@@ -109,6 +135,8 @@ class Field:
 
     def _evaluate(self, t: Tensor, y: Tensor) -> Tensor:
         self.evaluations += 1
+        if self._times is not EVERYWHERE:
+            t = t.clamp(*self._times)
         if self._hands_copies:
             slope = self._on_copies(t, y)
         else:
@@ -121,6 +149,8 @@ class Field:
                 )
         if self._layout.is_tuple:
             return self._layout.flatten(self._checked_tuple(slope))
+        if self._copies_result and isinstance(slope, Tensor):
+            slope = slope.clone()
         if self._casts and isinstance(slope, Tensor) and slope.dtype in HALVES:
             slope = slope.to(y.dtype)
         if not isinstance(slope, Tensor) or slope.shape != self._shape or slope.dtype != y.dtype:
@@ -140,10 +170,26 @@ class Field:
         return slope
 
     def _call(self, t: Tensor, y: State) -> Any:
-        if self._around is None:
-            return self._f(t, y)
-        with self._around():
-            return self._f(t, y)
+        try:
+            if self._around is None:
+                return self._f(t, y)
+            with self._around():
+                slope = self._f(t, y)
+        except GradientRefused:
+            raise
+        except Exception as error:
+            if not self._is_copy:
+                raise
+            raise GradientRefused(
+                f"{self.name} could be computed in the solve, but not again in its backward pass "
+                f"({type(error).__name__}: {error}); leave what it uses as it is until backward was called, or pass "
+                "gradient=Backprop()"
+            ) from error
+        return self._around.result(slope)
+
+    @property
+    def _casts(self) -> bool:
+        return self._around is not None and self._around.casts
 
     def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.adjoints import (
     check_unchanged,
     refuse_gradient_of_steps,
@@ -85,9 +86,22 @@ class SensitivityField:
         return torch.cat([stage.slope.detach().reshape(-1), pushed.reshape(-1)])
 
     def _push(self, stage: Stage, tangents: Tensor) -> Tensor:
-        """(df/dy) S + (df/dθ) dθ/dv of every direction. Shape (tangents, size)."""
+        """(df/dy) S + (df/dθ) dθ/dv of every direction. Shape (tangents, size).
+
+        Raises:
+            GradientRefused: f has a derivative that torch cannot differentiate again, or not for many directions.
+        """
         if not stage.slope.requires_grad:
             return torch.zeros_like(tangents)
+        try:
+            return self._pushed(stage, tangents)
+        except (RuntimeError, NotImplementedError) as error:
+            raise GradientRefused(
+                f"ForwardSensitivity differentiates the derivative of f, which torch cannot here ({error}); pass "
+                "another gradient, such as DiscreteAdjoint()"
+            ) from error
+
+    def _pushed(self, stage: Stage, tangents: Tensor) -> Tensor:
         with torch.enable_grad():
             cotangent = torch.zeros_like(stage.slope, requires_grad=True)
             inputs: list[Any] = [stage.y, *self._targets]
@@ -181,34 +195,46 @@ class ForwardModeSolve(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Products of the cotangents with the tangents."""
         refuse_second_derivatives(*cotangents)
+        refuse_gradient_of_steps("ForwardSensitivity", *cotangents[2:4])
         check_unchanged(ctx.y0_version)
-        y1, saved, scaled_error, stiffness, _, _, sampled = cotangents
-        refuse_gradient_of_steps("ForwardSensitivity", scaled_error, stiffness)
-        y0, *rest = ctx.saved_tensors
-        states, tangents = rest[:3], rest[3:6]
-        solve: TangentSolve = ctx.solve
-        arriving = (None if y1 is None else y1[None], saved, sampled)
-        total = y0.new_zeros(sum(ctx.sizes))
-        for cotangent, tangent in zip(arriving, tangents, strict=True):
-            if cotangent is not None and cotangent.numel() > 0:
-                total += torch.einsum("ps,pks->k", cotangent, tangent)
-        ends = total.new_zeros(2).unbind()
-        if any(ctx.needs_input_grad[2:4]):
-            ends = solve.captured.replay(lambda: _times(ctx, solve, arriving, states, total))
-        parts = total.split(ctx.sizes)
-        wanted = ctx.needs_input_grad
-        return (
-            None,
-            parts[0] if wanted[1] else None,
-            *(
-                gradient.to(like).reshape(like.shape) if needed else None
-                for gradient, like, needed in zip(ends, ctx.like_times, wanted[2:4], strict=True)
-            ),
-            *(
-                _as_gradient(part, param) if needed and used else None
-                for part, param, needed, used in zip(parts[1:-1], solve.params, wanted[4:], ctx.used, strict=True)
-            ),
-        )
+        return ctx.solve.captured.surroundings.put_back(lambda: _products(ctx, *cotangents))
+
+
+def _products(
+    ctx: Any,
+    y1: Tensor | None,
+    saved: Tensor | None,
+    scaled_error: Tensor | None,
+    stiffness: Tensor | None,
+    nodes: Tensor | None,
+    slopes: Tensor | None,
+    sampled: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    y0, *rest = ctx.saved_tensors
+    states, tangents = rest[:3], rest[3:6]
+    solve: TangentSolve = ctx.solve
+    arriving = (None if y1 is None else y1[None], saved, sampled)
+    total = y0.new_zeros(sum(ctx.sizes))
+    for cotangent, tangent in zip(arriving, tangents, strict=True):
+        if cotangent is not None and cotangent.numel() > 0:
+            total += torch.einsum("ps,pks->k", cotangent, tangent)
+    ends = total.new_zeros(2).unbind()
+    if any(ctx.needs_input_grad[2:4]):
+        ends = solve.captured.replay(lambda: _times(ctx, solve, arriving, states, total))
+    parts = total.split(ctx.sizes)
+    wanted = ctx.needs_input_grad
+    return (
+        None,
+        parts[0] if wanted[1] else None,
+        *(
+            gradient.to(like).reshape(like.shape) if needed else None
+            for gradient, like, needed in zip(ends, ctx.like_times, wanted[2:4], strict=True)
+        ),
+        *(
+            _as_gradient(part, param) if needed and used else None
+            for part, param, needed, used in zip(parts[1:-1], solve.params, wanted[4:], ctx.used, strict=True)
+        ),
+    )
 
 
 def _as_gradient(part: Tensor, param: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.march import March, march
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 from pyndereg.solver.states import ThinnedStates
 
@@ -252,7 +253,7 @@ class Recorder:
 
 def integrate(
     method: ExplicitRungeKutta,
-    controller: Controller,
+    controller: Controller | Plan,
     start: Stage,
     first_step: float,
     t0: float,

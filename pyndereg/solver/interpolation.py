@@ -1,6 +1,7 @@
 """Continuous extension of steps: weights, save points, dense output."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -82,6 +83,7 @@ class DenseOutput:
     dt: Tensor
     y: Tensor
     slopes: Tensor
+    is_smooth_in_time: ClassVar[bool] = True
 
     def without_f(self) -> "DenseOutput":
         """The same without graphs, which can be pickled."""
@@ -90,12 +92,13 @@ class DenseOutput:
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval. -> (*t.shape, *state)."""
         ends = self.t.detach()
-        flat = check_inside(t.reshape(-1), ends[0].item(), ends[-1].item())
+        moving = t.reshape(-1) - t.detach().reshape(-1)
+        flat = check_inside(t.detach().reshape(-1), ends[0].item(), ends[-1].item())
         direction = torch.sign(ends[-1] - ends[0])
         index = torch.searchsorted((direction * ends).contiguous(), (direction * flat).contiguous(), right=True) - 1
         index = index.clamp(0, self.dt.shape[0] - 1)
         dt = self.dt[index]
-        weights = extension_weights(self.weights, (flat - self.t[index]) / dt, self.y)
+        weights = extension_weights(self.weights, (flat + moving - self.t[index]) / dt, self.y)
         where = index.to(self.y.device)
         y = self.y[where] + torch.einsum("pn,pns->ps", weights * dt.to(weights)[:, None], self.slopes[where])
         return self.layout.unflatten(y.reshape((*t.shape, self.layout.size)))

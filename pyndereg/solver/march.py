@@ -1,7 +1,7 @@
 """The loop that accepts and rejects steps: the only one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -9,10 +9,13 @@ from torch import Tensor
 
 from pyndereg.ivp import Status
 from pyndereg.solver.control import Controller
+from pyndereg.solver.plans import Plan, PlannedStep
+from pyndereg.solver.times import origin_of
 
 # A step is tried again this often after f gave NaN or infinity; each try is five times shorter.
 NON_FINITE_TRIES = 20
-# A step that would end this many units in the last place before t1 ends at t1, as in OrdinaryDiffEq.
+# A step that would end this many units in the last place before t1 ends at t1, as in OrdinaryDiffEq; units of the time
+# since t0 where t0 and t1 are far from zero, so that it is never a visible part of the interval.
 END_TOLERANCE = 100
 
 
@@ -51,7 +54,7 @@ class March(Generic[StepT]):
 def march(
     attempt: Callable[[float, float], StepT],
     accept: Callable[[StepT, float], None],
-    controller: Controller,
+    controller: Controller | Plan,
     t0: float,
     t1: float,
     dt: float,
@@ -60,12 +63,12 @@ def march(
 ) -> March[StepT]:
     """Step from t0 to t1.
 
-    The host waits for the device once per attempted step, for the error, and not at all if the controller needs none.
+    The host waits for the device once per attempted step, for the error, and not at all if the steps are planned.
 
     Args:
         attempt: takes a step from where the last accepted one ended: (t, signed dt) -> step.
         accept: told of each accepted step and of the time at which it ends, before the next attempt.
-        controller: decides on acceptance and lengths.
+        controller: decides on acceptance and lengths, or knows the steps.
         t0, t1: ends of the interval, in the problem's time units.
         dt: length of the first step, > 0; NaN if f is not finite at t0.
         max_steps: limit on attempted steps.
@@ -73,42 +76,85 @@ def march(
     Returns:
         The record; a status other than SUCCESS if it stopped before t1.
     """
-    direction = math.copysign(1.0, t1 - t0)
-    result: March[StepT] = March(t_reached=t0)
-    t = t0
-    non_finite = 0
+    result: March[StepT] = March(t_reached=t0, proposed=dt)
     if math.isnan(dt):
         result.status = Status.NON_FINITE
-        return result
+    elif isinstance(controller, Plan):
+        _walk(attempt, accept, controller.steps(t0, t1, dt), max_steps, result)
+    else:
+        _search(attempt, accept, controller, t0, t1, dt, max_steps, snap, result)
+    return result
+
+
+def _walk(
+    attempt: Callable[[float, float], StepT],
+    accept: Callable[[StepT, float], None],
+    steps: Iterable[PlannedStep],
+    max_steps: int,
+    result: March[StepT],
+) -> None:
+    """Take the steps of a plan; arguments as those of `march`, and the record to be filled."""
+    for t, dt, end in steps:
+        if len(result.t) == max_steps:
+            result.status = Status.MAX_STEPS
+            return
+        step = attempt(t, dt)
+        result.t_reached = end
+        result.t.append(t)
+        result.dt.append(dt)
+        accept(step, end)
+        del step  # its states are memory while the next one is taken
+
+
+def _search(
+    attempt: Callable[[float, float], StepT],
+    accept: Callable[[StepT, float], None],
+    controller: Controller,
+    t0: float,
+    t1: float,
+    dt: float,
+    max_steps: int,
+    snap: Callable[[float, float], float] | None,
+    result: March[StepT],
+) -> None:
+    """Take the steps that a controller asks for; arguments as those of `march`, and the record to be filled."""
+    direction, origin = math.copysign(1.0, t1 - t0), origin_of(t0, t1)
+    now, end = t0 - origin, t1 - origin
+    non_finite = 0
     for _ in range(max_steps):
-        distance = abs(t1 - t)
+        t, distance = origin + now, abs(end - now)
+        dt = min(dt, controller.longest)
         result.proposed = dt
-        is_last = dt + END_TOLERANCE * math.ulp(max(abs(t), abs(t1))) >= distance
+        is_last = dt + END_TOLERANCE * math.ulp(max(abs(now), abs(end))) >= distance
         dt = min(dt, distance)
         if snap is not None and not is_last:
-            dt = abs(snap(t, direction * dt) - t)
+            snapped = min(abs(snap(t, direction * dt) - t), distance)
+            # Where a step is too short to have a cheap time near its end, the nearest one may be as far as it is long.
+            dt = snapped if abs(snapped - dt) <= dt / 8 and snapped <= controller.longest else dt
             is_last = dt >= distance
         step = attempt(t, direction * dt)
-        error = step.scaled_error.item() if controller.adaptive and step.scaled_error is not None else math.nan
+        error = step.scaled_error.item() if step.scaled_error is not None else math.nan
         if controller.accepts(error):
-            result.t_reached = t1 if is_last else t + direction * dt
+            now = end if is_last else now + direction * dt
+            result.t_reached = t1 if is_last else origin + now
             result.t.append(t)
             result.dt.append(direction * dt)
             accept(step, result.t_reached)
             if is_last:
-                return result
-            t, non_finite = result.t_reached, 0
+                return
+            del step  # its states are memory while the next one is tried
+            non_finite = 0
             dt, controller = controller.after_acceptance(dt, error)
-            dt = max(dt, math.ulp(t))
+            dt = max(dt, math.ulp(now))
         else:
+            del step
             result.rejected += 1
             non_finite = 0 if math.isfinite(error) else non_finite + 1
             if non_finite > NON_FINITE_TRIES:
                 result.status = Status.NON_FINITE
-                return result
+                return
             dt, controller = controller.after_rejection(dt, error)
-            if t + direction * dt == t:
+            if now + direction * dt == now:
                 result.status = Status.STEP_UNDERFLOW if math.isfinite(error) else Status.NON_FINITE
-                return result
+                return
     result.status = Status.MAX_STEPS
-    return result

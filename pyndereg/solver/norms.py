@@ -1,5 +1,7 @@
 """The norms that a solver controls its steps with."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,39 @@ def rms(x: Tensor) -> Tensor:
     """Root mean square over all elements, the whole batch included. Any shape -> (), units of x."""
     if x.numel() > SEQUENTIAL_SIZE or x.dtype != torch.float64 or torch.is_grad_enabled():
         return torch.linalg.vector_norm(x) * x.numel() ** -0.5
-    first, *others = x.view(-1).unbind()
+    first, *others = x.reshape(-1).unbind()
     total = first * first
     for element in others:
         total = torch.addcmul(total, element, element)
     return (total / x.numel()).sqrt()
+
+
+def root_mean_square(x: Tensor) -> float:
+    """The same as a number, for which the host waits; right for sizes whose squares float32 cannot hold, too."""
+    found = rms(x).item()
+    # Squares of anything between these sizes are normal numbers of float32.
+    return found if 1e-15 < found < 1e15 or x.dtype == torch.float64 else rms(x.double()).item()
+
+
+def absolute_tolerance(atol: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tolerance as `scaled_error` takes it. Shape (), units of y.
+
+    Zero becomes the least normal number: an element that is zero, without an error, then has no error in units of it
+    (zero over zero would be NaN), one with an error has a huge one, and no other scale moves by a bit.
+    """
+    return torch.full((), max(atol, torch.finfo(dtype).tiny), dtype=dtype, device=device)
+
+
+def natural_sizes(y: Tensor, rtol: float, atol: float) -> Tensor:
+    """The tolerance of each element of a state, infinite where it is zero: that element has no size of its own yet.
+
+    Args:
+        y: the state. Any shape.
+    Returns:
+        Shape of y, units of y, > 0.
+    """
+    scale = torch.add(y.new_full((), atol), y.abs(), alpha=rtol)
+    return scale if atol > 0 else scale.masked_fill_(scale == 0, math.inf)
 
 
 def scaled_error(

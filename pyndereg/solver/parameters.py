@@ -69,7 +69,8 @@ class AlongTheWay:
                     estimate.add_(parts[k], alpha=step.dt * self._method.coefficients.b_error[j])
                 if j < len(self._weights):
                     following.sub_(parts[k], alpha=step.dt * self._weights[j])
-            scale = self._atol + self._method.rtol * torch.maximum(gradient.abs(), following.abs())
+            least = max(self._atol, torch.finfo(gradient.dtype).tiny)
+            scale = least + self._method.rtol * torch.maximum(gradient.abs(), following.abs())
             total = total + torch.square((estimate / scale).abs()).sum().to(total)
         return (total / (step.y1.numel() + self._size)).sqrt()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.norms import scaled_error
+from pyndereg.solver.norms import absolute_tolerance, scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
 
@@ -61,13 +61,18 @@ def coefficients(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> 
     )
 
 
+# In place of a state that nothing asks for again; a large one is memory.
+NO_STATE = torch.empty(0, device="cpu")
+
+
 class Stage(NamedTuple):
     """f at one point. With a graph, `y` (and `t`) are its leaves and `slope` its root.
 
     Attributes:
         t: shape (), in the problem's time units.
-        y: the state, in the solver's shape.
-        slope: f(t, y), same shape, units of y per time.
+        y: the state, in the solver's shape; of a step without graphs only at its ends and where its stiffness is
+            estimated, elsewhere empty.
+        slope: f(t, y), same shape, units of y per time; of a step without graphs a row of the method's buffer.
     """
 
     t: Tensor
@@ -115,7 +120,8 @@ class ExplicitRungeKutta:
     """Steps of one method on one problem; to be called without grad mode, which it enters where graphs are kept.
 
     Slopes are gathered in one buffer, a row per node, so that every linear combination of them is one kernel. The
-    buffer holds the slopes of the latest step only.
+    buffer holds the slopes of the latest step only; without graphs no other copy of them is kept, so that f may write
+    its result into the same memory at every call.
 
     Args:
         tableau: the method.
@@ -126,6 +132,7 @@ class ExplicitRungeKutta:
         controlled: how many elements at the start of the state the error and stiffness estimates see; None for all.
         with_graph: keep every stage's graph.
         with_time: let these graphs reach the stage's time.
+        time_dtype: of the times that f is called with; None for the state's.
     """
 
     def __init__(
@@ -142,17 +149,21 @@ class ExplicitRungeKutta:
         controlled: int | None = None,
         with_graph: bool = False,
         with_time: bool = False,
+        time_dtype: torch.dtype | None = None,
     ) -> None:
         self.tableau, self.field, self.shape = tableau, field, shape
         self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
         self.coefficients = coefficients(tableau, dtype, device)
+        self._c = coefficients(tableau, time_dtype or dtype, device).c
         self._is_flat = len(shape) == 1
         self._controlled = None if controlled == shape.numel() else controlled
-        self._atol = torch.full((), atol, dtype=dtype, device=device)
+        self._atol = absolute_tolerance(atol, dtype, device)
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
         self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
+        self._states_kept = {tableau.end, *(tableau.stiffness_stages or ())}
+        self._latest_start: Stage | None = None  # whose slope is in row 0
         self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
         self._error: LinearCombination | None = None
         if self.coefficients.b_error is not None:
@@ -171,10 +182,18 @@ class ExplicitRungeKutta:
 
     def start(self, t: float, y: Tensor) -> Stage:
         """The stage that a step from (t, y) starts with."""
-        return self.stage(torch.full((), t, dtype=y.dtype, device=y.device), y)
+        return self.stage(torch.full((), t, dtype=self._c.dtype, device=y.device), y)
+
+    def adopt(self, start: Stage) -> Stage:
+        """A stage to start with, made outside of any step, whose slope becomes the method's own."""
+        if self.with_graph:
+            return start
+        self._keep(0, start)
+        self._latest_start = Stage(start.t, start.y, self._shaped_rows[0])
+        return self._latest_start
 
     def attempt(self, t: float, dt: float, start: Stage) -> Step:
-        """Take one step from a stage, whose slope is not evaluated again.
+        """Take one step from a stage, whose slope is not evaluated again; it may be the one of the latest attempt.
 
         Args:
             t, dt: where it begins and its signed length, in the problem's time units.
@@ -183,7 +202,10 @@ class ExplicitRungeKutta:
         y0 = start.y if self._is_flat else start.y.view(-1)
         stages = [start]
         times = self.node_times(t, dt)
-        self._keep(0, start)
+        # A rejected attempt may have overwritten the row in which the slope came; row 0 is as it was.
+        if start is not self._latest_start:
+            self._keep(0, start)
+            self._latest_start = None if self.with_graph else start
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
         y1 = self.node_state(self.tableau.end, y0, dt)
@@ -200,6 +222,9 @@ class ExplicitRungeKutta:
         stages = [self.start(t, y0)]
         times = self.node_times(t, dt)
         self._keep(0, stages[0])
+        self._latest_start = None
+        if not self.with_graph:
+            stages[0] = stages[0]._replace(slope=stages[0].slope.clone())  # outlives the step, as the end of another
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
         y1 = self.node_state(self.tableau.end, y0, dt) if end is None else end.y.view(-1)
@@ -216,7 +241,7 @@ class ExplicitRungeKutta:
     def complete(self, step: Step, end: Stage | None = None) -> Stage:
         """The stage at the end of the latest step, which the next one starts with; evaluated if it was not yet."""
         if len(step.stages) == self.tableau.end:
-            t = torch.full((), step.t + step.dt, dtype=step.y1.dtype, device=step.y1.device)
+            t = torch.full((), step.t + step.dt, dtype=self._c.dtype, device=step.y1.device)
             step.stages.append(self._node(self.tableau.end, t, step.y1, end))
         return step.stages[self.tableau.end]
 
@@ -230,6 +255,7 @@ class ExplicitRungeKutta:
 
     def reload(self, step: Step) -> None:
         """Make an earlier step the latest one again: put its slopes back into the buffer."""
+        self._latest_start = None
         for j, stage in enumerate(step.stages):
             self._keep(j, stage)
 
@@ -253,7 +279,7 @@ class ExplicitRungeKutta:
 
     def node_times(self, t: float, dt: float) -> tuple[Tensor, ...]:
         """Times of all nodes; computed where the state lies, without a host synchronisation."""
-        c = self.coefficients.c
+        c = self._c
         return torch.add(torch.full((), t, dtype=c.dtype, device=c.device), c, alpha=dt).unbind()
 
     def node_state(self, j: int, y0: Tensor, dt: float) -> Tensor:
@@ -265,6 +291,11 @@ class ExplicitRungeKutta:
         return states if self._controlled is None else states[..., : self._controlled]
 
     def _node(self, j: int, t: Tensor, y: Tensor, given: Stage | None) -> Stage:
+        if given is None and not self.with_graph:
+            if not self._is_flat:
+                y = y.view(self.shape)
+            row = self._shaped_rows[j].copy_(self.field(t, y))
+            return Stage(t, y if j in self._states_kept else NO_STATE, row)
         stage = self.stage(t, y) if given is None else given
         self._keep(j, stage)
         return stage

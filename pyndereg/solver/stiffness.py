@@ -18,9 +18,11 @@ def rms_ratio(slopes: Tensor, states: Tensor) -> Tensor:
         Shape (), 1/time; zero where the states do not differ, as in the published code.
     Source: [@shampine1977stiffness]; [@pal2021opening] section 3.
     """
-    # Equal states at equal times have equal slopes, so the quotient is then 0 / tiny = 0. Sizes cancel.
-    norm = torch.linalg.vector_norm
-    return norm(slopes) / norm(states).clamp_min(torch.finfo(states.dtype).tiny)
+    # Equal states at equal times have equal slopes, so the quotient is then 0 / tiny = 0. Sizes cancel. In float64,
+    # because the two states of a step differ by so little that float32 may not hold the squares.
+    norm, wide = torch.linalg.vector_norm, torch.float64
+    ratio = norm(slopes, dtype=wide) / norm(states, dtype=wide).clamp_min(torch.finfo(wide).tiny)
+    return ratio if slopes.dtype == wide else ratio.to(slopes.dtype)
 
 
 def max_ratio(slopes: Tensor, states: Tensor) -> Tensor:

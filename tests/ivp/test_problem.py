@@ -1,13 +1,14 @@
 """The question: what a problem accepts, and one sentence for each thing that it refuses."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pyndereg.ivp import ODEProblem
+from pyndereg.ivp import ODEProblem, SDEProblem
 from tests.equations import FLOAT64, decay
 from tests.sentences import check_sentence
 
@@ -114,3 +115,45 @@ def test_a_frozen_parameter_is_not_listed():
     module = nn.Linear(3, 3)
     module.weight.requires_grad_(False)
     assert ODEProblem(module, Y0).parameters == (module.bias,)
+
+
+@dataclass
+class Path:
+    """What a path says of itself; it is never asked."""
+
+    shape: tuple[int, ...] = (4, 2)
+    dtype: torch.dtype = torch.float32
+    device: torch.device = Y0.device
+    t0: float = 0.0
+    t1: float = 1.0
+
+    def increments(self, s, t):
+        raise AssertionError("a path is asked in a solve")
+
+
+def noisy(path, **options):
+    return SDEProblem(lambda t, y: -y, lambda t, y: y, torch.ones(4, 2), brownian=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        (Path(shape=(1, 2)), ("shape (1, 2)", "(4, 2)")),
+        (Path(shape=(3,)), ("shape (3,)", "(4, 2)")),
+        (Path(dtype=torch.float64), ("torch.float64", "dtype=torch.float32")),
+        (Path(device=torch.device("meta")), ("meta", "device=cpu")),
+        (Path(t1=0.5), ("from 0.0 to 0.5", "whole interval")),
+        (Path(t0=0.5), ("from 0.5 to 1.0", "whole interval")),
+    ],
+)
+def test_a_path_that_does_not_fit_the_problem_is_refused(path, parts):
+    with pytest.raises(ValueError, match="build the path") as caught:
+        noisy(path)
+    check_sentence(caught.value, *parts)
+
+
+def test_a_path_that_fits_the_noise_is_taken_and_one_that_says_nothing_too():
+    assert noisy(Path(t0=-1.0, t1=2.0)).brownian is not None
+    assert noisy(Path(shape=(4, 1)), noise="scalar").brownian is not None
+    assert noisy(Path(shape=(4, 3)), noise="general", noise_size=3).brownian is not None
+    assert noisy(object()).brownian is not None

@@ -44,6 +44,21 @@ def test_a_failure_says_where_it_stopped_why_and_what_to_do(status):
     assert isinstance(error, RuntimeError)
 
 
+@pytest.mark.parametrize("status", [status for status in Status if not status.succeeded])
+def test_a_failure_that_knows_the_end_says_how_far_before_it_the_solve_stopped(status):
+    check_sentence(SolveFailed(status, solution(status), 0.25 + 3e-9), "t=0.25, 3e-09 before t1 = 0.25", status.value)
+
+
+def test_a_failure_at_a_singular_end_says_to_end_earlier():
+    error = SolveFailed(Status.NON_FINITE, solution(Status.NON_FINITE), 0.2501, True)
+    check_sentence(error, "0.0001 before t1 = 0.2501", "f is not finite at t1", "end the interval earlier")
+
+
+def test_a_failure_at_the_end_itself_says_that_the_state_there_is_not_finite():
+    error = SolveFailed(Status.NON_FINITE, solution(Status.NON_FINITE), 0.25)
+    check_sentence(error, "came to t1 = 0.25", "the state there is NaN or infinite", "shorter steps")
+
+
 @pytest.mark.parametrize("t", [0.1, 1, torch.tensor(0.1), torch.tensor(0.1, requires_grad=True), [0.1, 0.2]])
 def test_a_solution_is_called_with_times_of_any_kind(t):
     seen = []

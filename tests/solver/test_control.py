@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pyndereg.solver.control import FixedStep, PIController, Schedule, first_step
+from pyndereg.solver.control import PIController, first_step
 from pyndereg.solver.tableaus import TABLEAUS
 
 BETA1, BETA2 = 0.14, 0.08
@@ -83,23 +83,11 @@ def test_a_controller_takes_its_exponents_from_the_method():
     assert PIController.of(TABLEAUS["vern7"]) == PIController(7 / 70, 2 / 35)
 
 
-def test_fixed_steps_keep_their_length_even_after_a_cut_one():
-    controller = FixedStep(0.25)
-    assert controller.after_acceptance(0.1, math.nan) == (0.25, controller)
-    assert controller.accepts(math.nan)
-
-
-def test_neither_fixed_nor_scheduled_steps_are_ever_rejected():
-    for controller in (FixedStep(0.25), Schedule((0.1, 0.2))):
-        with pytest.raises(AssertionError, match="never rejected"):
-            controller.after_rejection(0.1, 2.0)
-
-
-def test_a_schedule_hands_out_its_lengths_in_order():
-    controller = Schedule((0.1, 0.2, 0.3))
-    second, controller = controller.after_acceptance(0.1, math.nan)
-    third, _ = controller.after_acceptance(0.2, math.nan)
-    assert (second, third) == (0.2, 0.3)
+def test_a_controller_keeps_the_longest_length_through_acceptance_and_rejection():
+    controller = CONTROLLER.no_longer_than(0.25)
+    assert controller.after_acceptance(0.2, 0.5)[1].longest == 0.25
+    assert controller.after_rejection(0.2, 3.0)[1].longest == 0.25
+    assert CONTROLLER.no_longer_than(None).longest == math.inf
 
 
 # The first step. With y0 = (3, 4), rtol = 0.1 and atol = 0.6 the scales are (0.9, 1.0).

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyndereg.ivp import Status
-from pyndereg.solver.control import FixedStep, PIController, Schedule
+from pyndereg.solver.control import PIController
 from pyndereg.solver.march import march
+from pyndereg.solver.plans import FixedStep, GridSteps, OneStep, Schedule, step_count
 
 # A step whose error is not finite is tried this often again.
 TRIES = 20
@@ -26,7 +28,7 @@ class ScriptedController:
     """Accepts what the script accepts, and proposes the lengths of the script; keeps the last one when it ends."""
 
     lengths: tuple[float, ...]
-    adaptive: bool = True
+    longest: float = math.inf
 
     def accepts(self, scaled_error):
         return scaled_error <= 1
@@ -40,7 +42,7 @@ class ScriptedController:
     def _next(self, dt):
         if not self.lengths:
             return dt, self
-        return self.lengths[0], ScriptedController(self.lengths[1:], self.adaptive)
+        return self.lengths[0], ScriptedController(self.lengths[1:], self.longest)
 
 
 @dataclass
@@ -165,18 +167,15 @@ def test_a_length_that_is_nan_says_that_f_was_not_finite_at_the_start():
     assert (result.status, result.t_reached) == (Status.NON_FINITE, 0.0)
 
 
-def test_a_controller_that_is_not_adaptive_is_never_told_an_error():
-    seen = []
+def test_the_error_of_a_planned_step_is_never_waited_for():
+    class NeverRead:
+        @property
+        def scaled_error(self):
+            raise AssertionError("the error was asked for")
 
-    @dataclass(frozen=True)
-    class Listener(FixedStep):
-        def accepts(self, scaled_error):
-            seen.append(scaled_error)
-            return True
-
-    script, _ = run([7.0, 7.0], Listener(0.5), dt=0.5)
-    assert len(script.accepted) == 2
-    assert all(math.isnan(error) for error in seen)
+    taken = []
+    result = march(lambda t, dt: NeverRead(), lambda step, end: taken.append(end), FixedStep(0.5), 0.0, 1.0, 0.5, 9)
+    assert (taken, result.status) == ([0.5, 1.0], Status.SUCCESS)
 
 
 def test_a_schedule_is_taken_again_step_by_step():
@@ -185,6 +184,85 @@ def test_a_schedule_is_taken_again_step_by_step():
     assert result.dt == pytest.approx(lengths)
     assert result.status is Status.SUCCESS
     assert len(script.attempts) == 4
+
+
+def test_a_schedule_with_starts_is_taken_again_at_the_same_times_to_the_last_bit():
+    _, first = run([], FixedStep(0.1), t0=0.3, t1=1.3)
+    _, again = run([], Schedule(tuple(first.dt), tuple(first.t)), t0=0.3, t1=1.3)
+    assert (again.t, again.dt, again.t_reached) == (first.t, first.dt, first.t_reached)
+
+
+@pytest.mark.parametrize("steps", [3, 10, 49, 869, 9973])
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0), (-0.7, 2.6), (1e6, 1e6 + 1.0)])
+def test_steps_asked_for_by_the_length_of_equal_parts_are_as_many_as_the_parts(steps, ends):
+    t0, t1 = ends
+    _, result = run([], FixedStep(abs(t1 - t0) / steps), t0=t0, t1=t1, max_steps=10_000)
+    assert (len(result.t), result.t_reached, result.status) == (steps, t1, Status.SUCCESS)
+    assert result.dt == pytest.approx([(t1 - t0) / steps] * steps, rel=1e-9)
+    assert math.fsum(result.dt) == pytest.approx(t1 - t0, rel=1e-15 * steps)
+    assert result.t[-1] == t0 + (steps - 1) * math.copysign(abs(t1 - t0) / steps, t1 - t0)
+
+
+def test_the_last_of_the_allowed_planned_steps_may_reach_the_end():
+    _, result = run([], FixedStep(1e-3), t1=1.0, max_steps=1000)
+    assert (len(result.t), result.status) == (1000, Status.SUCCESS)
+    _, result = run([], FixedStep(1e-3), t1=1.0, max_steps=999)
+    assert (len(result.t), result.status, result.t_reached) == (999, Status.MAX_STEPS, 0.999)
+
+
+def test_a_length_that_does_not_divide_the_interval_has_a_shorter_last_step():
+    _, result = run([], FixedStep(0.3), t1=1.0)
+    assert result.dt == pytest.approx([0.3, 0.3, 0.3, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("dt", "steps"), [(5e-324, 2**53), (50.0, 1), (0.1 + 1e-12, 10), (0.1 - 1e-12, 10), (0.09, 12)]
+)
+def test_the_number_of_steps_is_a_whole_number_whatever_their_length(dt, steps):
+    assert step_count(0.0, 1.0, dt) == steps
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_steps_of_a_grid_end_exactly_at_its_times(sign):
+    grid = tuple(sign * t for t in (0.0, 0.4, 0.7, 0.9, 1.0))
+    script, result = run([], GridSteps(grid), t0=0.0, t1=sign)
+    assert [end for _, end in script.accepted] == list(grid[1:])
+    assert result.dt == [end - start for start, end in pairwise(grid)]
+
+
+def test_a_grid_is_followed_from_and_to_any_times_in_either_direction():
+    _, result = run([], GridSteps((0.0, 0.25, 0.5, 1.0)), t0=0.75, t1=0.125)
+    assert (result.t, result.t_reached) == ([0.75, 0.5, 0.25], 0.125)
+
+
+def test_a_single_step_has_the_length_that_was_found_for_it():
+    script, result = run([7.0], OneStep(), dt=0.25)
+    assert (script.attempts, result.t_reached) == ([(0.0, 0.25)], 0.25)
+    script, result = run([7.0], OneStep(longest=0.125), dt=0.25)
+    assert script.attempts == [(0.0, 0.125)]
+
+
+@pytest.mark.parametrize("t0", [1e6, -1e6, 1e9, 1e15])
+def test_far_from_zero_the_lengths_of_steps_add_up_to_the_interval(t0):
+    t1 = t0 + (1e-5 if abs(t0) < 1e10 else 16.0)
+    length = t1 - t0
+    _, result = run([0.5, 2.0, 0.5], PIController(7 / 50, 2 / 25), t0=t0, t1=t1, dt=length / 50)
+    assert (result.status, result.t_reached) == (Status.SUCCESS, t1)
+    assert len(result.t) > 3
+    assert math.fsum(result.dt) == pytest.approx(length, rel=1e-12)
+
+
+def test_no_step_is_longer_than_the_longest():
+    script, result = run([], ScriptedController((0.5, 0.5, 0.01), longest=0.125), dt=0.4, t1=0.5)
+    assert [dt for _, dt in script.attempts[:3]] == [0.125, 0.125, 0.125]
+    assert (result.status, result.t_reached) == (Status.SUCCESS, 0.5)
+
+
+def test_a_time_that_a_path_is_cheap_at_does_not_make_a_step_longer_than_the_longest():
+    script = Script([])
+    controller = ScriptedController((), longest=0.1)
+    march(script.attempt, script.accept, controller, 0.0, 1.0, 0.1, 100, lambda t, dt: t + 1.2 * dt)
+    assert max(dt for _, dt in script.attempts) <= 0.1
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,11 +10,11 @@ from torch import Tensor
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.ivp import ContinuousAdjoint, ForwardSensitivity, ODEProblem, SaveAt, SolveOptions, State
 from pyndereg.ivp.copies import without_f
-from pyndereg.solver.control import Schedule
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import DenseOutput, check_inside
 from pyndereg.solver.march import March
+from pyndereg.solver.plans import Schedule
 from pyndereg.solver.runge_kutta import Step, coefficients
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
@@ -59,6 +60,7 @@ class ReplayedDense:
     march: March[Step]
     captured: Captured | None
     y1: Tensor
+    is_smooth_in_time: ClassVar[bool] = True
     kept: dict[bool, DenseOutput] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ class ReplayedDense:
                 "solution before the change, or solve with SaveAt(dense=True)"
             )
         options = replace(self.options, saveat=saveat, max_steps=len(self.march.dt))
-        schedule = Schedule(tuple(abs(dt) for dt in self.march.dt))
+        schedule = Schedule(tuple(abs(dt) for dt in self.march.dt), tuple(self.march.t))
         tableau = get_tableau(str(options.method))
 
         def again() -> Run:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pyndereg.engines.embedded.dense import dense_output
 from pyndereg.engines.embedded.forward import step_control
 from pyndereg.engines.embedded.run import Run, run
-from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic
+from pyndereg.engines.embedded.segments import solve_in_segments
+from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic, stochastic_control
 from pyndereg.ivp import (
     Backprop,
     ODEProblem,
@@ -17,13 +18,18 @@ from pyndereg.ivp import (
     Solution,
     SolveOptions,
     Statistics,
+    Status,
     StepRecord,
 )
 from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
 from pyndereg.ivp.sampling import Sample, Sampler
-from pyndereg.solver.control import FixedStep
+from pyndereg.ivp.segment import segment_of
+from pyndereg.ivp.stepping import breakpoints_between
+from pyndereg.solver.plans import OneStep
+from pyndereg.solver.stochastic.path import path_of
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
+from pyndereg.solver.times import time_dtype
 
 
 class EmbeddedEngine:
@@ -35,21 +41,47 @@ class EmbeddedEngine:
     def solve(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
         """The solution of a problem; see `pyndereg.solve`."""
         _refuse_what_only_julia_has(problem, options)
+        if options.breakpoints is not None:
+            return self._solve_in_segments(problem, options, samplers)
         if isinstance(problem, SDEProblem):
             return solve_stochastic(problem, options, samplers)
         tableau = get_tableau(str(options.method))
-        made = run(problem, options, tableau, problem.interval[1], step_control(options, tableau), samplers=samplers)
+        control = step_control(options, tableau, problem.interval)
+        made = run(problem, options, tableau, problem.interval[1], control, samplers=samplers)
+        if made.march.status.succeeded and not bool(made.y1.isfinite().all()):
+            made.march.status = Status.NON_FINITE
         return _solution(problem, options, tableau, made)
 
     def fresh_step(self, problem: Problem, options: SolveOptions, *, constant_start: bool) -> Solution:
         """The first step of a solve, of automatic length, whatever its error is; see `Engine`."""
+        problem = _up_to_the_next_breakpoint(problem, options)
+        options = replace(options, breakpoints=None)
         if isinstance(problem, SDEProblem):
             return fresh_stochastic_step(problem, options)
         tableau = get_tableau(str(options.method))
-        one = replace(options, dt=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
-        any_length = FixedStep(math.inf)
-        made = run(problem, one, tableau, problem.interval[1], any_length, constant_start=constant_start)
+        one = replace(options, dt=None, grid=None, steps=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
+        longest = math.inf if options.dt_max is None else options.dt_max
+        made = run(problem, one, tableau, problem.interval[1], OneStep(longest), constant_start=constant_start)
         return _solution(problem, one, tableau, made)
+
+    def _solve_in_segments(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler]) -> Solution:
+        if isinstance(problem, SDEProblem):
+            problem = replace(problem, brownian=path_of(problem, stochastic_control(problem, options)))
+        else:
+            step_control(options, get_tableau(str(options.method)), problem.interval)  # refuses what has no control
+        assert options.breakpoints is not None
+        points = breakpoints_between(options.breakpoints, *problem.interval)  # type: ignore[arg-type]
+        return solve_in_segments(self.solve, problem, options, points, samplers)
+
+
+def _up_to_the_next_breakpoint(problem: Problem, options: SolveOptions) -> Problem:
+    """The problem of a single step, which ends at a breakpoint rather than beyond it."""
+    if options.breakpoints is None:
+        return problem
+    points = breakpoints_between(options.breakpoints, *problem.interval)  # type: ignore[arg-type]
+    end = points[0] if points else problem.t1
+    dtype = time_dtype(*problem.interval, problem.layout.dtype)
+    return segment_of(problem, problem.y0, (problem.t0, end), options.breakpoints, dtype)  # type: ignore[arg-type]
 
 
 def _solution(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Solution:

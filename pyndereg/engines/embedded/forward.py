@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyndereg.engines.embedded.control import control_of
 from pyndereg.ivp import (
     DiscreteAdjoint,
     ODEProblem,
@@ -14,13 +15,15 @@ from pyndereg.ivp import (
     StateLayout,
 )
 from pyndereg.ivp.sampling import Sampler
-from pyndereg.solver.control import Controller, FixedStep, PIController, Schedule, first_step
+from pyndereg.solver.control import Controller, PIController, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
 from pyndereg.solver.integration import Keep, Trajectory, integrate
+from pyndereg.solver.plans import OneStep, Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
+from pyndereg.solver.times import time_dtype
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Stepper:
         rtol, atol, stiffness: as `SolveOptions`.
         controlled: how many elements at the start of the state the step control sees.
         with_time: whether t0 or t1 asks for a gradient.
+        time_dtype: of the times that the right-hand side is called with.
     """
 
     tableau: Tableau
@@ -42,12 +46,22 @@ class Stepper:
     stiffness: str
     controlled: int
     with_time: bool
+    time_dtype: torch.dtype
 
     @staticmethod
-    def of(layout: StateLayout, options: SolveOptions, tableau: Tableau, *, with_time: bool) -> "Stepper":
+    def of(problem: ODEProblem, options: SolveOptions, tableau: Tableau, *, with_time: bool) -> "Stepper":
         """The stepper of a solve."""
-        controlled = layout.controlled_size(options.uncontrolled)
-        return Stepper(tableau, layout, options.rtol, options.atol, options.stiffness, controlled, with_time)
+        layout = problem.layout
+        return Stepper(
+            tableau,
+            layout,
+            options.rtol,
+            options.atol,
+            options.stiffness,
+            layout.controlled_size(options.uncontrolled),
+            with_time,
+            time_dtype(*problem.interval, layout.dtype),
+        )
 
     def __call__(self, field: FieldFunction, with_graph: bool = False) -> ExplicitRungeKutta:
         """The method on a right-hand side."""
@@ -67,6 +81,7 @@ class Stepper:
             controlled=self.controlled,
             with_graph=with_graph,
             with_time=self.with_time,
+            time_dtype=self.time_dtype,
         )
 
 
@@ -94,7 +109,7 @@ class Forward:
     start: Stage
     t1: float
     times: tuple[float, ...]
-    controller: Controller
+    controller: Controller | Plan
     samplers: Sequence[Sampler]
     constant_start: bool
     keep: Keep
@@ -116,6 +131,7 @@ class Forward:
 
     def _integrate(self, method: ExplicitRungeKutta, start: Stage) -> Trajectory:
         saveat, gradient = self.options.saveat, self.options.gradient
+        start = method.adopt(start)
         t0 = self.problem.interval[0]
         return integrate(
             method,
@@ -135,8 +151,8 @@ class Forward:
 
     def _first_step(self, method: ExplicitRungeKutta, start: Stage) -> float:
         options, controller = self.options, self.controller
-        if isinstance(controller, Schedule):
-            return controller.dts[0] if controller.dts else math.nan
+        if isinstance(controller, Plan) and not isinstance(controller, OneStep):
+            return math.inf  # never used: a plan has lengths of its own
         if options.dt is not None:
             return float(options.dt)
 
@@ -153,18 +169,11 @@ class Forward:
             options.rtol,
             options.atol,
             self.problem.layout.controlled_size(options.uncontrolled),
+            start.t.dtype,
         )
 
 
-def step_control(options: SolveOptions, tableau: Tableau) -> Controller:
-    """The controller of a method's steps.
-
-    Raises:
-        ValueError: the steps have one length, and it was not given.
-    """
-    if tableau.b_error is not None and options.adaptive:
-        return PIController.of(tableau)
-    if options.dt is None:
-        reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
-        raise ValueError(f"method {tableau.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return FixedStep(float(options.dt))
+def step_control(options: SolveOptions, tableau: Tableau, interval: tuple[float, float]) -> Controller | Plan:
+    """What decides on a method's steps; see `control_of`."""
+    controller = None if tableau.b_error is None else PIController.of(tableau)
+    return control_of(options, interval, tableau.name, controller)

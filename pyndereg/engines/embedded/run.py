@@ -1,5 +1,6 @@
 """One solve by the embedded engine: from a problem and options to tensors that carry gradients."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.integration import Sampled, Trajectory
 from pyndereg.solver.march import March
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
@@ -50,7 +52,7 @@ def run(
     options: SolveOptions,
     tableau: Tableau,
     t1: float,
-    controller: Controller,
+    controller: Controller | Plan,
     *,
     samplers: Sequence[Sampler] = (),
     constant_start: bool = False,
@@ -72,13 +74,15 @@ def run(
     surroundings = Surroundings.now(y0.device) if captured is None else captured.surroundings
     with surroundings.of_solver():
         if captured is None:
-            start = begin(problem, options, y0, surroundings, with_time=with_time, adaptive=controller.adaptive)
+            start = begin(
+                problem, options, y0, surroundings, with_time=with_time, adaptive=not isinstance(controller, Plan)
+            )
         else:
             start = begin_again(problem, options, y0, captured, with_time=with_time)
         forward = Forward(
             problem,
             options,
-            Stepper.of(problem.layout, options, tableau, with_time=with_time),
+            Stepper.of(problem, options, tableau, with_time=with_time),
             start.field,
             start.stage,
             t1,
@@ -137,7 +141,7 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
     problem, options, layout = forward.problem, forward.options, forward.problem.layout
     if gradient.vjp not in (None, "field"):
         raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
-    chosen = options if gradient.method is None else replace(options, method=gradient.method)
+    chosen = options if gradient.method is None else replace(options, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
     rtol = options.rtol if gradient.rtol is None else gradient.rtol
     atol = options.atol if gradient.atol is None else gradient.atol
@@ -146,7 +150,9 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
             f"rtol and atol of the backward solve of {type(gradient).__name__} are both 0; pass a positive number for "
             "one of them"
         )
-    stiffness = options.stiffness
+    stiffness, forward_time_dtype = options.stiffness, forward.stepper.time_dtype
+
+    controller = step_control(chosen, tableau, problem.interval)
 
     def backward(field: FieldFunction, size: int) -> ExplicitRungeKutta:
         return ExplicitRungeKutta(
@@ -158,6 +164,7 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
             rtol=rtol,
             atol=atol,
             stiffness=STIFFNESS_ESTIMATES[stiffness],
+            time_dtype=forward_time_dtype,
         )
 
     return AdjointSolve(
@@ -167,8 +174,8 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
         shape=layout.solver_shape,
         stepper=forward.stepper,
         backward=backward,
-        controller=step_control(chosen, tableau),
-        dt=None if tableau.b_error is not None and chosen.adaptive else chosen.dt,
+        controller=controller,
+        dt=math.inf if isinstance(controller, Plan) else None,  # a plan has lengths of its own
         rtol=rtol,
         atol=atol,
         max_steps=max(options.max_steps, LEAST_LIMIT),

@@ -25,6 +25,7 @@ from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import Seen, watched
 from pyndereg.solver.integration import Keep
 from pyndereg.solver.runge_kutta import Stage
+from pyndereg.solver.times import time_dtype
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,13 @@ def begin(
     around = Around(surroundings, {})
     field = Field(problem)
     if around.is_needed:
-        field = field.on(problem.f, around, None, casts=around.casts)
-    t = torch.full((), problem.interval[0], dtype=y0.dtype, device=y0.device, requires_grad=with_time)
+        field = field.on(problem.f, around, None)
+    t = _start_time(problem, y0, with_time=with_time)
     y = y0.detach().view(problem.layout.solver_shape).requires_grad_(grad_mode)
     slope, seen = watched(lambda: field(t, y), (y, t), must_be_exchanged)
+    if id(slope) in seen.changed:
+        field.copy_result()
+        slope = slope.clone()
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)
     captured = capture([field], problem.parameters, seen, surroundings) if grad_mode or seen.draws else None
@@ -100,13 +104,18 @@ def begin_again(
 ) -> Start:
     """The start of an earlier solve once more, with f as it was then; arguments as those of `begin`."""
     field = captured.fields[0].again()
-    t = torch.full((), problem.interval[0], dtype=y0.dtype, device=y0.device, requires_grad=with_time)
+    t = _start_time(problem, y0, with_time=with_time)
     y = y0.detach().view(problem.layout.solver_shape).requires_grad_(torch.is_grad_enabled())
     captured.check_versions()
     stage = Stage(t, y, field(t, y))
     if not torch.is_grad_enabled() or not (with_time or y0.requires_grad or captured.inputs):
         return Start(stage, field, None)
     return Start(stage, field, captured, keep_for(options.gradient), captured.targets)
+
+
+def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
+    dtype = time_dtype(*problem.interval, y0.dtype)
+    return torch.full((), problem.interval[0], dtype=dtype, device=y0.device, requires_grad=with_time)
 
 
 def keep_for(gradient: Gradient) -> Keep:

@@ -1,13 +1,14 @@
 """One stochastic solve by the embedded engine: from a problem and options to tensors that carry gradients."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from pyndereg.engines.embedded.control import control_of
 from pyndereg.engines.embedded.stochastic_start import begin
 from pyndereg.ivp import (
     Backprop,
@@ -26,12 +27,13 @@ from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.ivp.state import StateLayout
 from pyndereg.noise import BrownianPath
-from pyndereg.solver.control import Controller, FixedStep, Schedule
+from pyndereg.solver.control import Controller
 from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.interpolation import check_inside
+from pyndereg.solver.plans import OneStep, Plan, Schedule
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
 from pyndereg.solver.stochastic.backsolve import (
     BacksolvedSolve,
@@ -47,23 +49,42 @@ from pyndereg.solver.stochastic.integration import (
 from pyndereg.solver.stochastic.methods import StochasticMethod, get_method
 from pyndereg.solver.stochastic.path import grid_times, on_grid, path_of
 from pyndereg.solver.stochastic.steps import StepTaker
+from pyndereg.solver.times import time_dtype
 
 
 def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Sequence[Sampler] = ()) -> Solution:
     """The solution of a stochastic problem on one path; see `pyndereg.solve`."""
     _check(problem, options)
     method = get_method(str(options.method), problem.noise, problem.interpretation)
-    control = _control(options, method)
-    path = path_of(problem, control.dt if isinstance(control, FixedStep) else None)
+    control = stochastic_control(problem, options)
+    _warn_of_coarse_times(problem)
+    path = path_of(problem, control)
     return _solution(_Run(problem, options, method, control, problem.t1, path), samplers)
+
+
+def _warn_of_coarse_times(problem: SDEProblem) -> None:
+    if time_dtype(*problem.interval, problem.layout.dtype) != problem.layout.dtype:
+        warnings.warn(
+            f"f and g get times in float32, which has few between t0={problem.t0} and t1={problem.t1}; count time from "
+            "the start of the interval, or pass y0 in float64",
+            stacklevel=5,
+        )
+
+
+def stochastic_control(problem: SDEProblem, options: SolveOptions) -> Controller | Plan:
+    """What decides on a stochastic method's steps; see `control_of`."""
+    method = get_method(str(options.method), problem.noise, problem.interpretation)
+    own = controller(method) if method.has_error_estimate else None
+    return control_of(options, problem.interval, method.name, own)
 
 
 def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:
     """The first step of a solve, of automatic length and along a path of its own, whatever its error is."""
     method = get_method(str(options.method), problem.noise, problem.interpretation)
-    one = replace(options, dt=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
+    one = replace(options, dt=None, grid=None, steps=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
     path = _IndependentIncrements(problem)
-    return _solution(_Run(problem, one, method, FixedStep(math.inf), problem.t1, path), ())
+    longest = math.inf if options.dt_max is None else options.dt_max
+    return _solution(_Run(problem, one, method, OneStep(longest), problem.t1, path), ())
 
 
 def _check(problem: SDEProblem, options: SolveOptions) -> None:
@@ -94,15 +115,6 @@ def _check_backsolve(problem: SDEProblem, gradient: BacksolveAdjoint) -> None:
             )
 
 
-def _control(options: SolveOptions, method: StochasticMethod) -> Controller:
-    if method.has_error_estimate and options.adaptive:
-        return controller(method)
-    if options.dt is None:
-        reason = "was asked for with adaptive=False" if method.has_error_estimate else "has no error estimate"
-        raise ValueError(f"method {method.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return FixedStep(float(options.dt))
-
-
 class _IndependentIncrements:
     """Increments for one step that no other step shares."""
 
@@ -131,7 +143,7 @@ class _Run:
     problem: SDEProblem
     options: SolveOptions
     method: StochasticMethod
-    control: Controller
+    control: Controller | Plan
     t1: float
     path: BrownianMotion
     captured: Captured | None = None
@@ -139,7 +151,7 @@ class _Run:
     @property
     def snap(self) -> Callable[[float, float], float] | None:
         """Where adaptive steps end: at times that the path is cheap to ask at, at most a 16th of a step away."""
-        if not (self.control.adaptive and isinstance(self.path, BrownianPath)):
+        if isinstance(self.control, Plan) or not isinstance(self.path, BrownianPath):
             return None
         nearest_time = self.path.nearest_time
         # A coarser grid would round the growth of a step, an eighth at most, away again and again.
@@ -148,18 +160,16 @@ class _Run:
     @property
     def grid_times(self) -> tuple[float, ...]:
         """Ends of the steps, where they are known beforehand; none otherwise."""
-        t0, t1, control = self.problem.t0, self.t1, self.control
-        if isinstance(control, Schedule):
-            return tuple(accumulate(control.dts, initial=t0))
-        return grid_times(t0, t1, control.dt) if isinstance(control, FixedStep) else ()
+        control = self.control
+        return () if not isinstance(control, Plan) else grid_times(control, self.problem.t0, self.t1)
 
-    def again(self, saveat: SaveAt, dts: tuple[float, ...], t_reached: float, captured: Captured | None) -> "_Run":
+    def again(self, saveat: SaveAt, steps: Schedule, t_reached: float, captured: Captured | None) -> "_Run":
         """The same steps once more, saving something else."""
-        options = replace(self.options, saveat=saveat, max_steps=len(dts))
+        options = replace(self.options, saveat=saveat, max_steps=len(steps.dts))
         if captured is not None and isinstance(options.gradient, Backprop):
             # The copies' own graphs do not lead to the user's tensors.
             options = replace(options, gradient=DiscreteAdjoint())
-        return replace(self, options=options, control=Schedule(dts), t1=t_reached, captured=captured)
+        return replace(self, options=options, control=steps, t1=t_reached, captured=captured)
 
 
 @dataclass(frozen=True)
@@ -199,8 +209,8 @@ class _Fields:
     def first_step(self, y0: Tensor) -> float:
         """Length of the first step, > 0."""
         run = self.run
-        if isinstance(run.control, Schedule):
-            return run.control.dts[0] if run.control.dts else math.nan
+        if isinstance(run.control, Plan) and not isinstance(run.control, OneStep):
+            return math.inf  # never used: a plan has lengths of its own
         if run.options.dt is not None:
             return float(run.options.dt)
         assert run.method.controller_order is not None
@@ -236,7 +246,13 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
         ),
         status=_status(trajectory),
         t_reached=result.t_reached,
-        interpolate=_StochasticDense(run, tuple(result.dt), result.t_reached, captured, trajectory.y1.detach().clone()),
+        interpolate=_StochasticDense(
+            run,
+            Schedule(tuple(result.dt), tuple(result.t)),
+            result.t_reached,
+            captured,
+            trajectory.y1.detach().clone(),
+        ),
         samples=tuple(Sample(point.t, _parts(layout, y)) for point, y in zip(points, sampled, strict=True)),
     )
 
@@ -248,7 +264,9 @@ def _solve(
     y0 = run.problem.layout.flatten(run.problem.y0).view(run.problem.layout.solver_shape)
     surroundings = Surroundings.now(y0.device) if run.captured is None else run.captured.surroundings
     with surroundings.of_solver():
-        start = begin(run.problem, run.options, y0, surroundings, run.captured, adaptive=run.control.adaptive)
+        start = begin(
+            run.problem, run.options, y0, surroundings, run.captured, adaptive=not isinstance(run.control, Plan)
+        )
         fields = _Fields(run, start.drift, start.diffusion)
         if start.captured is None:
             with torch.set_grad_enabled(start.with_graph):
@@ -328,19 +346,19 @@ class _StochasticDense:
     """Dense output of a stochastic solve: lines between ends of steps, which are taken again along the same path."""
 
     run: _Run
-    dts: tuple[float, ...]
+    steps: Schedule
     t_reached: float
     captured: Captured | None
     y1: Tensor
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval."""
-        if not self.dts:
+        if not self.steps.dts:
             raise ValueError("the solve accepted no step, so there is nothing to interpolate; look at solution.status")
         layout = self.run.problem.layout
         inside = check_inside(t.reshape(-1), self.run.problem.t0, self.t_reached)
         times, inverse = torch.unique(inside, return_inverse=True)
-        again = self.run.again(SaveAt(times=times), self.dts, self.t_reached, self.captured)
+        again = self.run.again(SaveAt(times=times), self.steps, self.t_reached, self.captured)
         if self.captured is None:
             _, outputs, _, _ = _solve(again, ())
         else:

@@ -59,6 +59,9 @@ def begin(
     slopes, seen = [], Seen()
     for field in fields:
         slope, shown = watched(_evaluation(field, t, y0), (y0, t))
+        if id(slope) in shown.changed:
+            field.copy_result()
+            slope = slope.clone()
         field.make_ready(t, y0, slope)
         slopes.append(slope)
         seen = seen.merged(shown)
@@ -82,7 +85,7 @@ def _fields(problem: SDEProblem, surroundings: Surroundings) -> tuple[Field, Fie
     fields = Field(problem), DiffusionField(problem)
     if not around.is_needed:
         return fields
-    drift, diffusion = (field.on(field.function, around, None, casts=around.casts) for field in fields)
+    drift, diffusion = (field.on(field.function, around, None) for field in fields)
     return drift, diffusion
 
 

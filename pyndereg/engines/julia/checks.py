@@ -19,13 +19,20 @@ def check_options(layout: StateLayout, options: SolveOptions) -> None:
     """Refuse what no solve in Julia has.
 
     Raises:
-        ValueError: the graph of torch operations, a state that is controlled in part, or a device is asked for.
+        ValueError: the graph of torch operations, steps at given times, a state that is controlled in part, or a device
+            is asked for.
     """
     if isinstance(options.gradient, Backprop):
         raise ValueError(
             "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
             "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
         )
+    for name in ("steps", "grid", "dt_max", "breakpoints"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"{name} was given, and the julia engine has steps of one length dt=, or those that it chooses itself; "
+                "pass engine='embedded'"
+            )
     if options.uncontrolled:
         raise ValueError(
             f"uncontrolled is {options.uncontrolled}, and the julia engine's norms see the whole state; pass 0, or "

@@ -40,7 +40,7 @@ def begin(problem: ODEProblem | SDEProblem, fields: Sequence[Field], options: So
     surroundings = Surroundings.now(layout.device)
     around = Around(surroundings, {})
     if around.is_needed:
-        fields = [field.on(field.function, around, None, casts=around.casts) for field in fields]
+        fields = [field.on(field.function, around, None) for field in fields]
     t = torch.full((), problem.interval[0], dtype=layout.dtype, device=layout.device)
     y = layout.flatten(problem.y0).detach().view(layout.solver_shape).requires_grad_(grad_mode)
     seen, slopes = Seen(), []

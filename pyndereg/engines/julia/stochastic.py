@@ -38,6 +38,7 @@ from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import check_inside
 from pyndereg.solver.march import March
+from pyndereg.solver.plans import FixedStep
 from pyndereg.solver.stochastic.adjoint import ReplayedStochasticSolve, StochasticSolve
 from pyndereg.solver.stochastic.integration import SavedBetween, StochasticTrajectory, TakenStep
 from pyndereg.solver.stochastic.path import grid_times, on_grid, path_of
@@ -49,8 +50,9 @@ def solve_stochastic(problem: SDEProblem, options: SolveOptions) -> Solution:
     check_options(problem.layout, options)
     chosen = chosen_method(problem, options)
     dt = _fixed_length(options, chosen)
-    path = path_of(problem, dt)
-    times = () if dt is None else grid_times(problem.t0, problem.t1, dt)
+    plan = None if dt is None else FixedStep(dt)
+    path = path_of(problem, plan)
+    times = () if plan is None else grid_times(plan, problem.t0, problem.t1)
     return _solution(_Run(problem, options, chosen, on_grid(path, times)))
 
 

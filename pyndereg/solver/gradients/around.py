@@ -1,11 +1,12 @@
 """The contexts in which a right-hand side is called."""
 
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from torch import Tensor
 
 from pyndereg.solver.gradients.surroundings import Surroundings
-from pyndereg.solver.gradients.watch import Exchange, eagerly
+from pyndereg.solver.gradients.watch import Exchange, eagerly, mapped
 
 
 class Around:
@@ -20,6 +21,12 @@ class Around:
         self._surroundings, self._exchanged = surroundings, exchanged
         self.is_needed = bool(surroundings.autocast or exchanged)
         self.casts = bool(surroundings.autocast)
+
+    def result(self, slope: Any) -> Any:
+        """What f returned, exchanged where it is itself one of the tensors."""
+        if not self._exchanged:
+            return slope
+        return mapped(lambda x: self._exchanged[id(x)][1] if id(x) in self._exchanged else x, slope)
 
     def __call__(self) -> AbstractContextManager[object]:
         """The context."""

@@ -46,6 +46,8 @@ class Captured:
         counters: whole numbers that may count evaluations.
         coarsest: the largest unit roundoff among the results of f's operations.
         is_isolated: whether evaluating the copies changes nothing of the user's.
+        generators: the user's, that f draws from.
+        shared_later: further tensors that the copies share, which did not enter the first evaluation, with versions.
     """
 
     inputs: tuple[Tensor, ...]
@@ -58,6 +60,8 @@ class Captured:
     counters: tuple[Counter, ...]
     coarsest: float
     is_isolated: bool
+    generators: tuple[torch.Generator, ...]
+    shared_later: tuple[tuple[Tensor, int], ...]
 
     def for_backward(self) -> "Captured":
         """The same without the user's tensors, which a backward pass must not hold."""
@@ -99,13 +103,16 @@ class Captured:
                 counter.carry_over(evaluations)
         return result
 
-    def check_versions(self) -> None:
+    def check_versions(self, *, later: bool = False) -> None:
         """Refuse a gradient after a change in place.
 
+        Args:
+            later: look at the tensors, too, that f may have used after its first evaluation only; a backward pass that
+                compares states finds these by what they change.
         Raises:
             GradientRefused: there was one since the solve.
         """
-        for tensor, version in self.versions:
+        for tensor, version in (*self.versions, *(self.shared_later if later else ())):
             if tensor._version != version:
                 raise GradientRefused(
                     f"a tensor of shape {tuple(tensor.shape)} that f uses was changed in place between the solve and "
@@ -116,12 +123,12 @@ class Captured:
         """Whether a copy yields the same slope again, bit for bit and without drawing random numbers."""
         if not self.is_isolated:
             return False
-        states = random_states(y.device)
+        states = random_states(y.device, self.generators)
         with torch.no_grad():
             again = self.surroundings.put_back(lambda: field(t, y.detach()))
-        draws = not same_states(states, random_states(y.device))
+        draws = not same_states(states, random_states(y.device, self.generators))
         if draws:
-            restore_random_states(states, y.device)
+            restore_random_states(states, y.device, self.generators)
         return not draws and bool(torch.equal(again, slope.detach()))
 
 
@@ -139,14 +146,14 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
     aliases = {key: seen.exchanged[key][1] if key in seen.exchanged else alias_of(x) for key, x in inputs.items()}
     copier = Copier(aliases, seen.changed.keys())
     copies = [copier(field.function) for field in fields]
-    inputs |= copier.inputs
     shared = []
     for key, leaf in seen.hidden.items():
         if key not in copier.reached:
             refuse_changes(leaf)
             aliases[key] = leaf
             shared.append(leaf)
-    outside = {key: (x, aliases[key]) for key, x in seen.captured.items() if key not in copier.reached}
+    outside = {key: (x, aliases[key]) for key, x in inputs.items() if key not in copier.reached}
+    inputs |= copier.inputs
     around = Around(surroundings, {key: pair for key, pair in outside.items() if key not in seen.hidden})
     guard = Guard({id(alias) for alias in (*aliases.values(), *copier.computed)})
     versions = [(aliases.get(key, x), version) for key, (x, version) in seen.entered.items()]
@@ -154,13 +161,15 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
         inputs=tuple(inputs.values()),
         aliases=tuple(aliases[key] for key in inputs),
         computed=tuple(copier.computed),
-        fields=tuple(_on(field, copy, around, guard) for field, copy in zip(fields, copies, strict=True)),
+        fields=tuple(_on(field, copy, around, guard).as_copy() for field, copy in zip(fields, copies, strict=True)),
         surroundings=surroundings,
         versions=tuple(versions),
         shared=tuple(shared),
         counters=tuple(copier.counters),
         coarsest=seen.coarsest,
         is_isolated=seen.changed.keys() <= copier.reached,
+        generators=seen.generators,
+        shared_later=tuple((x, x._version) for x in copier.shared.values() if not x.is_inference()),
     )
 
 
@@ -199,7 +208,7 @@ def must_be_exchanged(x: Tensor) -> bool:
 
 
 def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:
-    return field.on(function, around if around.is_needed else None, guard.check, casts=around.casts)
+    return field.on(function, around if around.is_needed else None, guard.check)
 
 
 def refuse_changes(leaf: Tensor) -> None:

@@ -13,8 +13,9 @@ LIBRARIES = frozenset({"torch", "numpy", "scipy", *sys.stdlib_module_names} - {"
 
 @lru_cache(maxsize=4096)
 def globals_named(code: types.CodeType) -> tuple[str, ...]:
-    """Names that a function, or one defined inside it, may look up among its globals."""
-    return tuple(dict.fromkeys(name for part in _parts(code) for name in part.co_names))
+    """Names that a function, or one defined inside it, looks up among its globals."""
+    steps = (step for part in _parts(code) for step in dis.get_instructions(part))
+    return tuple(dict.fromkeys(step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")))
 
 
 @lru_cache(maxsize=4096)

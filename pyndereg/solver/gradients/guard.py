@@ -9,9 +9,12 @@ from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.gradients.graph import foreign_to
 from pyndereg.solver.gradients.watch import random_states, restore_random_states, watched
 
+# Of the evaluations whose graphs have as many nodes as one that was looked at, every so-manieth is looked at, too.
+EVERY = 7
+
 
 class Guard:
-    """Looks at the graph of an evaluation that has another number of nodes than those before it.
+    """Looks at the graph of an evaluation that has another number of nodes than those before it, and of some others.
 
     Args:
         known: ids of the leaves that a graph may lead to.
@@ -20,6 +23,7 @@ class Guard:
     def __init__(self, known: set[int]) -> None:
         self._known = known
         self._counts: set[int] = set()
+        self._since = 0
 
     def check(self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int) -> None:
         """Look at one evaluation, if it is of a new kind.
@@ -33,8 +37,10 @@ class Guard:
             GradientRefused: it depends on a tensor that does not receive its gradient.
         """
         count = torch.autograd._get_sequence_nr() - first
-        if count in self._counts:
+        self._since += 1
+        if count in self._counts and self._since < EVERY:
             return
+        self._since = 0
         if foreign_to(slope, arguments, self._known, first):
             first = torch.autograd._get_sequence_nr()
             states = random_states(slope.device)

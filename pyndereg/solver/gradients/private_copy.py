@@ -72,6 +72,7 @@ class Copier:
         inputs: the leaves that were found, by id.
         reached: ids of all tensors that were replaced.
         computed: aliases of computed tensors that were found and do not receive a gradient.
+        shared: views of tensors without a gradient, by the ids of these.
         counters: whole numbers in what was copied, as `Counter`s.
     """
 
@@ -80,6 +81,7 @@ class Copier:
     inputs: dict[int, Tensor] = field(default_factory=dict)
     reached: set[int] = field(default_factory=set)
     computed: list[Tensor] = field(default_factory=list)
+    shared: dict[int, Tensor] = field(default_factory=dict)
     counters: list["Counter"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -131,8 +133,11 @@ class Copier:
     def _new_tensor(self, x: Tensor, key: int) -> Tensor:
         if key in self.changed:
             return x.detach().clone()
-        if not x.requires_grad or nn.parameter.is_lazy(x):
-            return x if x.is_inference() else x.detach()
+        if nn.parameter.is_lazy(x) or x.is_inference():
+            return x
+        if not x.requires_grad:
+            self.shared[key] = x.detach()
+            return self.shared[key]
         alias = alias_of(x)
         if x.is_leaf:
             self.inputs[key] = x

@@ -22,11 +22,13 @@ class Surroundings:
         autocast: device types for which autocast was on, with its dtype.
         context: the context variables.
         device: the default device, if one was set.
+        dtype: the default dtype.
     """
 
     autocast: tuple[tuple[str, torch.dtype], ...]
     context: contextvars.Context
     device: torch.device | None
+    dtype: torch.dtype
 
     @staticmethod
     def now(device: torch.device) -> "Surroundings":
@@ -35,7 +37,7 @@ class Surroundings:
         autocast = tuple((kind, torch.get_autocast_dtype(kind)) for kind in kinds if torch.is_autocast_enabled(kind))
         modes = reversed(_get_current_function_mode_stack())
         default = next((mode.device for mode in modes if isinstance(mode, DeviceContext)), None)
-        return Surroundings(autocast, contextvars.copy_context(), default)
+        return Surroundings(autocast, contextvars.copy_context(), default, torch.get_default_dtype())
 
     @contextmanager
     def of_field(self) -> Iterator[None]:
@@ -65,6 +67,9 @@ class Surroundings:
             if self.device is not None:
                 stack.enter_context(self.device)
             stack.enter_context(_no_cached_parametrizations())
+            if torch.get_default_dtype() != self.dtype:
+                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+                torch.set_default_dtype(self.dtype)
             return function()
 
 

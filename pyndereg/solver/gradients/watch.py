@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from pyndereg.solver.gradients.graph import foreign_to
@@ -27,7 +28,8 @@ class Seen:
         entered: those that entered and are not changed in place, with their versions.
         changed: those that were changed in place.
         made: those that the evaluation itself made.
-        draws: whether random numbers were drawn from torch's generators.
+        draws: whether random numbers were drawn from torch's generators, or from one of `generators`.
+        generators: of the user's, that it was given.
         coarsest: the largest unit roundoff among the results of its operations.
     """
 
@@ -38,6 +40,7 @@ class Seen:
     changed: dict[int, Tensor] = field(default_factory=dict)
     made: dict[int, Tensor] = field(default_factory=dict)
     draws: bool = False
+    generators: tuple[torch.Generator, ...] = ()
     coarsest: float = 0.0
 
     def merged(self, other: "Seen") -> "Seen":
@@ -50,6 +53,7 @@ class Seen:
             {**self.changed, **other.changed},
             {},
             self.draws or other.draws,
+            (*self.generators, *other.generators),
             max(self.coarsest, other.coarsest),
         )
 
@@ -73,8 +77,10 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """One call of a torch function."""
         kwargs = kwargs or {}
-        if kwargs.get("generator") is not None:
-            self.seen.draws = True
+        generator = kwargs.get("generator")
+        if generator is not None:
+            self.seen.draws, self.seen.generators = True, (*self.seen.generators, generator)
+        self._note_statistics(func, args, kwargs)
         args, kwargs = mapped(self._enter, args), mapped(self._enter, kwargs)
         result = func(*args, **kwargs)
         for tensor in tensors_in(result):
@@ -86,13 +92,24 @@ class Watch(TorchFunctionMode):
         for key, (x, version) in self._versions.items():
             if x._version != version:
                 self.seen.changed[key] = x
-            elif key not in self.seen.made:
+            elif key not in self.seen.made and key not in self.seen.changed:
                 self.seen.entered[key] = (x, version)
         return self.seen
 
+    def _note_statistics(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Batch statistics move without a change of their versions."""
+        name = {F.batch_norm: "training", F.instance_norm: "use_input_stats"}.get(func)
+        if name is None or not (kwargs.get(name, args[5] if len(args) > 5 else name == "use_input_stats")):
+            return
+        given = (kwargs.get("running_mean", args[1] if len(args) > 1 else None),)
+        given += (kwargs.get("running_var", args[2] if len(args) > 2 else None),)
+        self.seen.changed |= {id(x): x for x in given if x is not None}
+
     def _enter(self, x: Tensor) -> Tensor:
         key = id(x)
-        if key in self.seen.made or key in self._arguments or is_transformed(x) or x.is_inference():
+        if key in self.seen.made or key in self._arguments or nn.parameter.is_lazy(x) or is_transformed(x):
+            return x
+        if x.is_inference():
             return x
         self._versions.setdefault(key, (x, x._version))
         if not x.requires_grad or not torch.is_grad_enabled():
@@ -144,15 +161,18 @@ def watched(
     Raises:
         GradientRefused: it depends on a computed tensor that no torch function received.
     """
-    before = random_states(arguments[0].device)
+    device = arguments[0].device
+    before = random_states(device)
     first = torch.autograd._get_sequence_nr()
     with eagerly(), Watch(arguments, exchange) as watch:
         result = evaluate()
     seen = watch.finish()
-    seen.draws = seen.draws or not same_states(before, random_states(arguments[0].device))
+    seen.draws = seen.draws or not same_states(before, random_states(device))
+    if id(result) in seen.exchanged:
+        result = seen.exchanged[id(result)][1]
     if torch.is_grad_enabled():
         known = {*seen.made, *(id(alias) for _, alias in seen.exchanged.values())}
-        for leaf in foreign_to(result, arguments, known, first):
+        for leaf in foreign_to(result, (*arguments, *seen.captured.values()), known, first):
             seen.captured[id(leaf)] = seen.hidden[id(leaf)] = leaf
     return result, seen
 
@@ -163,8 +183,9 @@ def eagerly() -> AbstractContextManager[object]:
 
 
 def alias_of(x: Tensor) -> Tensor:
-    """A leaf with the same memory, to differentiate with respect to in place of a tensor."""
-    return x.detach().requires_grad_()
+    """A leaf with the same memory, to differentiate with respect to in a tensor's place; also inside of a transform."""
+    with torch._C._DisableFuncTorch():
+        return x.detach().requires_grad_()
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
@@ -188,19 +209,24 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def random_states(device: torch.device) -> list[Tensor]:
-    """The states of torch's generators that code on a device draws from."""
-    states = [torch.get_rng_state()]
+def random_states(device: torch.device, generators: tuple[torch.Generator, ...] = ()) -> list[Tensor]:
+    """The states of torch's generators that code on a device draws from, and of further ones."""
+    states = [generator.get_state() for generator in generators]
+    states.append(torch.get_rng_state())
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
     return states
 
 
-def restore_random_states(states: list[Tensor], device: torch.device) -> None:
+def restore_random_states(
+    states: list[Tensor], device: torch.device, generators: tuple[torch.Generator, ...] = ()
+) -> None:
     """Put the generators back to earlier states."""
-    torch.set_rng_state(states[0])
+    for generator, state in zip(generators, states, strict=False):
+        generator.set_state(state)
+    torch.set_rng_state(states[len(generators)])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+        torch.cuda.set_rng_state(states[-1], device)
 
 
 def same_states(states: list[Tensor], others: list[Tensor]) -> bool:

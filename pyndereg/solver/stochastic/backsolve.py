@@ -62,7 +62,7 @@ class BacksolvedSolve:
         agreement = Agreement(y0.dtype, self.captured.coarsest)
         t = torch.full((), self.t0, dtype=y0.dtype, device=y0.device)
         with torch.no_grad():
-            agreement.compare(self.t0, self.captured.fields[0](t, y0), self.start, self.start)
+            agreement.compare(self.t0, self.captured.fields[0](t, y0.detach()), self.start, self.start)
         agreement.check()
 
 
@@ -93,6 +93,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         refuse_second_derivatives(*cotangents)
         refuse_gradient_of_steps("BacksolveAdjoint", *cotangents[2:4])
         check_unchanged(ctx.y0_version)
+        ctx.solve.captured.check_versions(later=True)
         return ctx.solve.captured.replay(lambda: _backwards(ctx, ctx.solve, *cotangents))
 
 

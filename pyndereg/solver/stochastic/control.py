@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.control import FirstStepSearch, PIController
-from pyndereg.solver.norms import rms
+from pyndereg.solver.norms import natural_sizes, root_mean_square
 from pyndereg.solver.stochastic.methods import StochasticMethod
-from pyndereg.solver.stochastic.step import Field
+from pyndereg.solver.stochastic.step import Field, own
 
 # A step may grow by an eighth at most, so that few are rejected: a rejected step costs a bridge of the path, too.
 QMAX = 9 / 8
@@ -49,11 +49,11 @@ def first_step_sde(
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in StochasticDiffEq 7.1.
     """
     search = FirstStepSearch(t0, t1)
-    scale = torch.add(y0.new_full((), atol), y0.abs(), alpha=rtol)
+    scale = natural_sizes(y0, rtol, atol)
     start = y0.new_full((), t0)
-    f0, g0 = drift(start, y0), 3 * diffusion(start, y0).abs()
+    f0, g0 = own(drift(start, y0)), 3 * diffusion(start, y0).abs()
     # The larger one of |f + g| and |f - g|, where StochasticDiffEq takes it, is |f| + |g|.
-    size, speed = torch.stack([rms(y0 / scale), _size(f0.abs(), g0, scale)]).tolist()
+    size, speed = root_mean_square(y0 / scale), _size(f0.abs(), g0, scale)
     if not math.isfinite(speed):
         return math.nan
     trial = search.trial(size, speed)
@@ -62,12 +62,12 @@ def first_step_sde(
     change = (drift(t_trial, y_trial) - f0).abs()
     if not change.any():
         return search.length(trial, speed, 0.0, order + 0.5)
-    turn = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale).item()
+    turn = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale)
     return search.length(trial, speed, turn, order + 0.5)
 
 
-def _size(drift: Tensor, diffusion: Tensor, scale: Tensor) -> Tensor:
-    """RMS of the scaled sum of absolute values, over all noises where the noise is general. -> ()."""
+def _size(drift: Tensor, diffusion: Tensor, scale: Tensor) -> float:
+    """RMS of the scaled sum of absolute values, over all noises where the noise is general."""
     if diffusion.dim() > drift.dim():
         drift, scale = drift.unsqueeze(-1), scale.unsqueeze(-1)
-    return rms((drift + diffusion) / scale)
+    return root_mean_square((drift + diffusion) / scale)

@@ -12,6 +12,7 @@ from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
 from pyndereg.solver.integration import Sampled
 from pyndereg.solver.march import March, march
+from pyndereg.solver.plans import Plan
 from pyndereg.solver.states import ThinnedStates
 
 Increments = tuple[Tensor, Tensor]
@@ -199,7 +200,7 @@ def between(step: TakenStep, theta: float) -> Tensor:
 
 def integrate(
     recorder: StochasticRecorder,
-    controller: Controller,
+    controller: Controller | Plan,
     t0: float,
     t1: float,
     first_step: float,

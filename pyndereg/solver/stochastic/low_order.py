@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyndereg.solver.stochastic.step import Field, StochasticStep
+from pyndereg.solver.stochastic.step import Field, StochasticStep, own
 
 
 def euler_maruyama_step(
@@ -49,7 +49,7 @@ def milstein_ito_step(
     """
     time, root = _time(t, y), math.sqrt(dt)
     advanced = torch.add(y, drift(time, y), alpha=dt)
-    g = diffusion(time, y)
+    g = own(diffusion(time, y))
     difference = diffusion(time, torch.add(advanced, g, alpha=root)) - g
     y1 = torch.addcmul(torch.addcmul(advanced, g, dW), difference, dW * dW - dt, value=1 / (2 * root))
     return StochasticStep(y1, None, None, 1, 2)
@@ -69,7 +69,7 @@ def milstein_stratonovich_step(
     Source: [@kloeden1992numerical] section 11.1; [@rumelin1982numerical].
     """
     time = _time(t, y)
-    g = diffusion(time, y)
+    g = own(diffusion(time, y))
     slope = g + diffusion(time, torch.addcmul(y, g, dW))
     y1 = torch.addcmul(torch.add(y, drift(time, y), alpha=dt), slope, dW, value=0.5)
     return StochasticStep(y1, None, None, 1, 2)

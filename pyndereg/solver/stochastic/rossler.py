@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.combination import weights_tensor
-from pyndereg.solver.stochastic.step import Field, StochasticStep
+from pyndereg.solver.stochastic.step import Field, StochasticStep, own
 from pyndereg.solver.stochastic.tableau import RosslerTableau
 from pyndereg.solver.tableau import Row
 
@@ -94,9 +94,9 @@ def rossler_step(
         H1 = _add(_add(y, dt, a1, f), root, b1, g)
         if i < drift_stages:
             states.append(_add_noise(_add(y, dt, numbers.a0[i], f), chi2, numbers.b0[i], g))
-            f.append(drift(times[i], states[i]))
-        g.append(diffusion(times[drift_stages + i], H1))
-    factors = (numbers.noise_weights @ torch.stack(integrals).flatten(1)).view(2, len(g), *dW.shape)
+            f.append(own(drift(times[i], states[i])))
+        g.append(own(diffusion(times[drift_stages + i], H1)))
+    factors = (numbers.noise_weights @ torch.stack(integrals).reshape(len(integrals), -1)).view(2, len(g), *dW.shape)
     martingale, E2 = (factors * torch.stack(g)).sum(1).unbind()
     pair = None
     if tableau.stiffness_stages is not None:

@@ -28,6 +28,11 @@ class StochasticStep(NamedTuple):
     diffusion_evaluations: int
 
 
+def own(slope: Tensor) -> Tensor:
+    """A slope that outlives the next call of the function that returned it, which may write into the same memory."""
+    return slope if slope.requires_grad else slope.clone()
+
+
 class StepFunction(Protocol):
     """The formula of a method: a pure function, differentiable in y and in the parameters of f and g.
 

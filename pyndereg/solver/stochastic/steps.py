@@ -2,12 +2,12 @@
 
 import copy
 
-import torch
 from torch import Tensor
 
 from pyndereg.ivp import SolveOptions, StateLayout
 from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.solver.field import Field
+from pyndereg.solver.norms import absolute_tolerance
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.stochastic.integration import Increments, TakenStep
 from pyndereg.solver.stochastic.methods import StochasticMethod
@@ -37,7 +37,7 @@ class StepTaker:
         self.drift, self.diffusion = drift, diffusion
         self._method, self._path, self._t1 = method, path, t1
         self._shape, self._rtol = layout.solver_shape, options.rtol
-        self._atol = torch.full((), options.atol, dtype=layout.dtype, device=layout.device)
+        self._atol = absolute_tolerance(options.atol, layout.dtype, layout.device)
         self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
 
     def on(self, drift: Field, diffusion: Field) -> "StepTaker":

@@ -6,8 +6,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from pyndereg.numbers import as_float64
 
 # The ends of a grid may be rounded to float32, in which schedules of samplers are often made.
 ROUNDING = 2.0**-23
@@ -22,8 +23,8 @@ def checked_times(times: Any, name: str, least: int) -> tuple[float, ...]:
     if isinstance(times, Tensor) and times.requires_grad:
         raise ValueError(f"{name} asks for a gradient, which times of steps have not; pass {name}.detach()")
     try:
-        found = torch.as_tensor(times, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
+        found = as_float64(times, name)
+    except TypeError:
         raise TypeError(f"{name} is {times!r}; pass a sequence of numbers") from None
     if found.ndim != 1 or found.numel() < least:
         raise ValueError(f"{name} has shape {tuple(found.shape)}; pass a sequence of at least {least} numbers")

@@ -59,12 +59,20 @@ def test_a_failure_at_the_end_itself_says_that_the_state_there_is_not_finite():
     check_sentence(error, "came to t1 = 0.25", "the state there is NaN or infinite", "shorter steps")
 
 
-@pytest.mark.parametrize("t", [0.1, 1, torch.tensor(0.1), torch.tensor(0.1, requires_grad=True), [0.1, 0.2]])
+@pytest.mark.parametrize("t", [0.1, 1, torch.tensor(0.1), [0.1, 0.2]])
 def test_a_solution_is_called_with_times_of_any_kind(t):
     seen = []
     solution(interpolate=seen.append)(t)
     assert (seen[0].dtype, seen[0].device.type, seen[0].requires_grad) == (torch.float64, "cpu", False)
     assert seen[0].tolist() == (t.tolist() if isinstance(t, torch.Tensor) else t)
+
+
+def test_a_time_that_asks_for_a_gradient_is_refused_where_dense_output_has_none():
+    t = torch.tensor(0.1, requires_grad=True)
+    with pytest.raises(ValueError, match="t asks for a gradient, which this dense output has not; pass"):
+        solution(interpolate=list)(t)
+    with torch.no_grad():
+        assert not solution(interpolate=lambda times: times)(t).requires_grad
 
 
 def test_how_a_solve_ended_is_a_named_value():

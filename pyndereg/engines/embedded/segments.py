@@ -148,7 +148,7 @@ class _JoinedDense:
         flat, t_reached = t.reshape(-1), self.parts[-1].t_reached
         check_inside(flat, self.t0, t_reached)
         direction = 1.0 if t_reached >= self.t0 else -1.0
-        starts = direction * torch.tensor(self.points[: len(self.parts) - 1], dtype=torch.float64)
+        starts = direction * torch.tensor(self.points[: len(self.parts) - 1], dtype=torch.float64, device="cpu")
         index = torch.searchsorted(starts, (direction * flat).contiguous())
         rows = [torch.nonzero(index == k).reshape(-1) for k in range(len(self.parts))]
         asked = [(part, where) for part, where in zip(self.parts, rows, strict=True) if len(where)]

@@ -100,7 +100,7 @@ def test_complex_parameters_cross_as_pairs_of_numbers():
 
 def test_an_f_that_is_another_function_each_time_is_refused_before_the_solve():
     dropout, weight = torch.nn.Dropout(0.5), torch.ones(2, dtype=FLOAT64, requires_grad=True)
-    with pytest.raises(nde.GradientRefused, match="draws random numbers in each evaluation, and .*engine='julia'"):
+    with pytest.raises(nde.GradientRefused, match=r"draws random numbers in each evaluation, and .*engine='julia'"):
         begun(lambda t, y: dropout(weight * y))
 
 

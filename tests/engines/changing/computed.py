@@ -195,7 +195,7 @@ def a_leaf_of_a_plain_object_is_used_late(world):
     world.backward(world.solve(f, [*net.parameters(), store.weight]))
 
 
-@kind(may_refuse=True)
+@kind(may_refuse=True, is_smooth=False)
 def a_weight_changes_places_with_another_late(world):
     class Store:
         pass

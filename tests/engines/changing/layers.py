@@ -161,7 +161,7 @@ def parametrizations_were_cached_before_the_solve(world):
         world.backward(world.solve(field))
 
 
-@kind
+@kind(may_refuse=True)
 def a_parametrization_is_removed_between(world):
     field = Field(world, parametrizations.weight_norm(nn.Linear(3, 3)))
     y1 = world.solve(field)
@@ -202,7 +202,7 @@ def a_frozen_parameter_is_thawed_between(world):
     world.backward(y1)
 
 
-@kind
+@kind(may_refuse=("forward",))
 def the_weights_of_a_sparse_embedding_are_parameters(world):
     table = world.watch(world.fill(nn.Embedding(5, 3, sparse=True).to(world.dtype)))
     places = torch.tensor([1, 3])
@@ -224,13 +224,13 @@ def the_layer_is_an_lstm(world):
     world.backward(world.solve(Field(world, nn.LSTM(3, 3), lambda layer, x: layer(x)[0])))
 
 
-@kind(tolerance=1e-7)
+@kind(tolerance=1e-7, may_refuse=("forward",))
 def the_layer_is_attention(world):
     layer = nn.MultiheadAttention(3, 1).eval()
     world.backward(world.solve(Field(world, layer, lambda layer, x: layer(x, x, x, need_weights=False)[0])))
 
 
-@kind(tolerance=1e-7)
+@kind(tolerance=1e-7, may_refuse=("forward",))
 def the_layer_is_a_transformer_s(world):
     layer = nn.TransformerEncoderLayer(3, 1, 4, batch_first=True).eval()
     world.backward(world.solve(Field(world, layer, lambda layer, x: layer(x[None])[0])))

@@ -115,7 +115,7 @@ def only_late_stages_draw(world):
     )
 
 
-@kind
+@kind(may_refuse=True, is_fixed=True)
 def random_numbers_do_not_matter(world):
     net = world.net()
 

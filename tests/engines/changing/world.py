@@ -264,7 +264,7 @@ class Kind:
         run: the script.
         dtype: of its tensors.
         tolerance: of its gradients, at least.
-        may_refuse: whether the gradient may be refused rather than right.
+        may_refuse: whether a gradient may be refused rather than right; or the gradients that may be.
         is_smooth: whether continuous adjoints have the same gradient as the steps.
         is_fixed: whether it needs steps of one length.
         without: gradients that it makes no sense for.
@@ -273,7 +273,7 @@ class Kind:
     run: Callable[[World], None]
     dtype: torch.dtype = torch.float64
     tolerance: float = 0.0
-    may_refuse: bool = False
+    may_refuse: bool | tuple[str, ...] = False
     is_smooth: bool = True
     is_fixed: bool = False
     without: tuple[str, ...] = ()
@@ -281,6 +281,11 @@ class Kind:
     @property
     def name(self) -> str:
         return self.run.__name__
+
+    def accepts(self, found: str, gradient: str) -> bool:
+        """Whether an outcome is a good one."""
+        may = self.may_refuse if isinstance(self.may_refuse, bool) else gradient in self.may_refuse
+        return found == "right" or may
 
     def allows(self, gradient: str) -> bool:
         """Whether a gradient is expected to be that of the plain loop."""

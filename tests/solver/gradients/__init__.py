@@ -1,0 +1,1 @@
+"""The parts of what keeps a gradient that of the computation that was run."""

@@ -14,7 +14,7 @@ from pyndereg.ivp import (
     InterpolatingAdjoint,
     QuadratureAdjoint,
 )
-from pyndereg.ivp.errors import AdjointFailed
+from pyndereg.ivp.errors import AdjointFailed, GradientRefused
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
 from pyndereg.solver.adjoints import (
     check_unchanged,
@@ -25,6 +25,7 @@ from pyndereg.solver.adjoints import (
 from pyndereg.solver.control import Controller
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.integration import Keep, Trajectory
 from pyndereg.solver.march import March
 from pyndereg.solver.norms import rms
@@ -124,7 +125,9 @@ class ContinuousAdjointSolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, solve: AdjointSolve, y0: Tensor, t0: Tensor, t1: Tensor, *params: Tensor) -> Any:
         """Run the solve, and keep what its gradient needs."""
+        states = random_states(y0.device)
         trajectory = solve.trajectory = solve.run(y0)
+        ctx.draws = not same_states(states, random_states(y0.device))
         ctx.set_materialize_grads(False)
         ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.march, ctx.times, ctx.saves_start = trajectory.march, trajectory.times, trajectory.saves_start
@@ -154,7 +157,8 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         solve: AdjointSolve = ctx.solve
         refuse_gradient_of_steps(type(solve.gradient).__name__, *cotangents[2:4])
         check_unchanged(ctx.y0_version)
-        solve.captured.check_versions(later=isinstance(solve.gradient, BacksolveAdjoint | QuadratureAdjoint))
+        if isinstance(solve.gradient, BacksolveAdjoint | QuadratureAdjoint):
+            refuse_unseen_changes(solve.captured, type(solve.gradient).__name__, draws=ctx.draws)
         return solve.captured.replay(lambda: _backward(ctx, solve, cotangents))
 
 
@@ -208,6 +212,24 @@ def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]
             for gradient, wanted in zip(solve.captured.gradients(gradients), wants_params, strict=True)
         ),
     )
+
+
+def refuse_unseen_changes(captured: Captured, gradient: str, *, draws: bool) -> None:
+    """Refuse a gradient that keeps no states to compare with, after what may have made f another function.
+
+    Args:
+        gradient: its name.
+        draws: whether random numbers were drawn during the solve.
+    Raises:
+        GradientRefused: they were, or a tensor that f can reach was changed in place.
+    """
+    captured.check_versions(later=True)
+    if draws:
+        raise GradientRefused(
+            f"random numbers were drawn during the solve, so f may be another function in the backward pass of "
+            f"{gradient}, which keeps no states to tell; pass gradient=DiscreteAdjoint() or Backprop(), or draw before "
+            "the solve"
+        )
 
 
 class _Backwards:

@@ -96,8 +96,9 @@ class SensitivityField:
         try:
             return self._pushed(stage, tangents)
         except (RuntimeError, NotImplementedError) as error:
+            why = str(error).splitlines()[0].split(". ")[0].rstrip(".")
             raise GradientRefused(
-                f"ForwardSensitivity differentiates the derivative of f, which torch cannot here ({error}); pass "
+                f"ForwardSensitivity differentiates the derivative of f, and torch cannot do that here ({why}); pass "
                 "another gradient, such as DiscreteAdjoint()"
             ) from error
 

@@ -96,6 +96,8 @@ def begin(
     if keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
         return Start(stage, field, captured, keep, captured.targets)
     kept = keep_graphs(field, captured)
+    if seen.is_mixed:
+        stage = Stage(t, y, kept.field(t, y))
     return Start(stage, kept.field, captured, keep, kept.targets, kept.hooked)
 
 

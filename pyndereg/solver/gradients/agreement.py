@@ -49,8 +49,11 @@ class Agreement:
             return
         pairs = zip(self._times, torch.stack(self._rows).tolist(), strict=True)
         found = [(t, off, self._relative * moved + 16 * self._eps * size) for t, (off, moved, size) in pairs]
+        # What was no number in the solve agrees with anything.
         differing = [
-            (off / allowed if allowed else math.inf, t, off, allowed) for t, off, allowed in found if off > allowed
+            (off / allowed if off == off and allowed else math.inf, t, off, allowed)
+            for t, off, allowed in found
+            if math.isfinite(allowed) and not off <= allowed
         ]
         if differing:
             _, t, off, allowed = max(differing)

@@ -46,6 +46,7 @@ class Captured:
         counters: whole numbers that may count evaluations.
         coarsest: the largest unit roundoff among the results of f's operations.
         is_isolated: whether evaluating the copies changes nothing of the user's.
+        has_outside: whether f finds tensors in ways that the copies do not reach.
         generators: the user's, that f draws from.
         shared_later: further tensors that the copies share, which did not enter the first evaluation, with versions.
     """
@@ -60,6 +61,7 @@ class Captured:
     counters: tuple[Counter, ...]
     coarsest: float
     is_isolated: bool
+    has_outside: bool
     generators: tuple[torch.Generator, ...]
     shared_later: tuple[tuple[Tensor, int], ...]
 
@@ -155,7 +157,8 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
     outside = {key: (x, aliases[key]) for key, x in inputs.items() if key not in copier.reached}
     inputs |= copier.inputs
     around = Around(surroundings, {key: pair for key, pair in outside.items() if key not in seen.hidden})
-    guard = Guard({id(alias) for alias in (*aliases.values(), *copier.computed)})
+    known = {id(alias) for alias in (*aliases.values(), *copier.computed)}
+    guard = Guard(known, looks_at_all=bool(outside))
     versions = [(aliases.get(key, x), version) for key, (x, version) in seen.entered.items()]
     return Captured(
         inputs=tuple(inputs.values()),
@@ -168,6 +171,7 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
         counters=tuple(copier.counters),
         coarsest=seen.coarsest,
         is_isolated=seen.changed.keys() <= copier.reached,
+        has_outside=bool(outside),
         generators=seen.generators,
         shared_later=tuple((x, x._version) for x in copier.shared.values() if not x.is_inference()),
     )
@@ -195,7 +199,8 @@ def keep_graphs(field: Field, captured: Captured) -> Kept:
     }
     around = Around(captured.surroundings, pairs)
     reached = [x for x in captured.inputs if id(x) not in pairs]
-    guard = Guard({*(id(x) for x in reached), *(id(alias) for _, alias in pairs.values())})
+    known = {*(id(x) for x in reached), *(id(alias) for _, alias in pairs.values())}
+    guard = Guard(known, looks_at_all=captured.has_outside)
     targets = tuple(pairs[id(x)][1] if id(x) in pairs else get_gradient_edge(x) for x in captured.inputs)
     kept = _on(field, field.function, around, guard)
     kept.evaluations = field.evaluations

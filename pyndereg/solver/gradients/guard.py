@@ -18,10 +18,11 @@ class Guard:
 
     Args:
         known: ids of the leaves that a graph may lead to.
+        looks_at_all: look at every evaluation: f finds tensors in ways that cannot be followed.
     """
 
-    def __init__(self, known: set[int]) -> None:
-        self._known = known
+    def __init__(self, known: set[int], *, looks_at_all: bool) -> None:
+        self._known, self._every = known, 1 if looks_at_all else EVERY
         self._counts: set[int] = set()
         self._since = 0
 
@@ -38,7 +39,7 @@ class Guard:
         """
         count = torch.autograd._get_sequence_nr() - first
         self._since += 1
-        if count in self._counts and self._since < EVERY:
+        if count in self._counts and self._since < self._every:
             return
         self._since = 0
         if foreign_to(slope, arguments, self._known, first):

@@ -28,6 +28,7 @@ class Seen:
         entered: those that entered and are not changed in place, with their versions.
         changed: those that were changed in place.
         made: those that the evaluation itself made.
+        is_mixed: whether a tensor that was to be exchanged entered inside of a transform, where none can be made.
         draws: whether random numbers were drawn from torch's generators, or from one of `generators`.
         generators: of the user's, that it was given.
         coarsest: the largest unit roundoff among the results of its operations.
@@ -39,6 +40,7 @@ class Seen:
     entered: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
     changed: dict[int, Tensor] = field(default_factory=dict)
     made: dict[int, Tensor] = field(default_factory=dict)
+    is_mixed: bool = False
     draws: bool = False
     generators: tuple[torch.Generator, ...] = ()
     coarsest: float = 0.0
@@ -52,6 +54,7 @@ class Seen:
             {**self.entered, **other.entered},
             {**self.changed, **other.changed},
             {},
+            self.is_mixed or other.is_mixed,
             self.draws or other.draws,
             (*self.generators, *other.generators),
             max(self.coarsest, other.coarsest),
@@ -120,6 +123,9 @@ class Watch(TorchFunctionMode):
         self.seen.captured[key] = x
         if self._exchange is None or not self._exchange(x):
             return x
+        if torch._C._functorch.peek_interpreter_stack() is not None:  # type: ignore[attr-defined]
+            self.seen.is_mixed = True
+            return x
         return self.seen.exchanged.setdefault(key, (x, alias_of(x)))[1]
 
     def _leave(self, x: Tensor) -> None:
@@ -183,9 +189,8 @@ def eagerly() -> AbstractContextManager[object]:
 
 
 def alias_of(x: Tensor) -> Tensor:
-    """A leaf with the same memory, to differentiate with respect to in a tensor's place; also inside of a transform."""
-    with torch._C._DisableFuncTorch():
-        return x.detach().requires_grad_()
+    """A leaf with the same memory, to differentiate with respect to in place of a tensor."""
+    return x.detach().requires_grad_()
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:

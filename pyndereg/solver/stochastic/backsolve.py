@@ -20,9 +20,11 @@ from pyndereg.solver.adjoints import (
     refuse_second_derivatives,
     version_of,
 )
+from pyndereg.solver.continuous import refuse_unseen_changes
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.gradients.sums import add_to
+from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.stochastic.adjoint import add, arriving
 from pyndereg.solver.stochastic.integration import StochasticTrajectory
 
@@ -76,7 +78,9 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, solve: BacksolvedSolve, y0: Tensor, *params: Tensor) -> Any:
         """Run the solve, and keep the times of its steps."""
+        states = random_states(y0.device)
         trajectory = solve.trajectory = solve.run(y0)
+        ctx.draws = not same_states(states, random_states(y0.device))
         ctx.set_materialize_grads(False)
         ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.t, ctx.dt, ctx.t_reached = trajectory.march.t, trajectory.march.dt, trajectory.march.t_reached
@@ -93,7 +97,7 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         refuse_second_derivatives(*cotangents)
         refuse_gradient_of_steps("BacksolveAdjoint", *cotangents[2:4])
         check_unchanged(ctx.y0_version)
-        ctx.solve.captured.check_versions(later=True)
+        refuse_unseen_changes(ctx.solve.captured, "BacksolveAdjoint", draws=ctx.draws)
         return ctx.solve.captured.replay(lambda: _backwards(ctx, ctx.solve, *cotangents))
 
 

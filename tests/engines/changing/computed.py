@@ -54,8 +54,9 @@ def a_tensor_s_ancestor_is_the_initial_state(world):
 
 @kind
 def f_uses_the_initial_state(world):
-    start = world.y0
-    world.backward(world.solve(lambda t, y: torch.sin(y * start) - y, [start] if start.requires_grad else []))
+    start, weight = world.y0, world.leaf(3)
+    params = [start, weight] if start.requires_grad else [weight]
+    world.backward(world.solve(lambda t, y: torch.sin(weight * y * start) - y, params))
 
 
 @kind

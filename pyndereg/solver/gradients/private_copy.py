@@ -162,6 +162,9 @@ class Copier:
         for name, value in module.__dict__.items():
             if name in ("_parameters", "_buffers", "_modules"):
                 attributes[name] = type(value)((key, self(item)) for key, item in value.items())
+                if name == "_buffers":  # statistics move during a solve
+                    for item in value.values():
+                        self.shared.pop(id(item), None)
             elif name in HOOKS:
                 if value:
                     attributes[name] = type(value)((key, self(item)) for key, item in value.items())

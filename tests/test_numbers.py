@@ -144,7 +144,6 @@ def test_one_tolerance_may_be_zero_and_the_solution_meets_the_other():
 
 @names("make", [
     lambda **both: SolveOptions(**both), lambda **both: nde.InterpolatingAdjoint(**both),
-    lambda rtol, atol: nde.QuadratureAdjoint(quadrature_rtol=rtol, quadrature_atol=atol),
 ])  # fmt: skip
 def test_both_tolerances_zero_are_refused(make):
     with pytest.raises(ValueError, match="both 0") as raised:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
 from pyndereg.ivp.stepping import checked_count, checked_longest, checked_times, refuse_contradictions
-from pyndereg.numbers import as_float64, at_least, onto_interval, real
+from pyndereg.numbers import as_float64, at_least, onto_interval, positive, real
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,10 @@ class ContinuousAdjoint:
     def __post_init__(self) -> None:
         _check_tolerances(self, "rtol", "atol", f" of {type(self).__name__}")
         if isinstance(self, QuadratureAdjoint):
-            _check_tolerances(self, "quadrature_rtol", "quadrature_atol", " of QuadratureAdjoint")
+            for name in ("quadrature_rtol", "quadrature_atol"):
+                if getattr(self, name) is not None:
+                    of = f"{name} of QuadratureAdjoint"
+                    object.__setattr__(self, name, positive(getattr(self, name), of, "a positive number, or None"))
         if self.vjp is not None and not isinstance(self.vjp, str):
             raise TypeError(f"vjp of {type(self).__name__} is {self.vjp!r}; pass a name, such as 'field', or None")
         if self.method is not None and not isinstance(self.method, str):

@@ -127,7 +127,8 @@ class ContinuousAdjointSolve(torch.autograd.Function):
         """Run the solve, and keep what its gradient needs."""
         states = random_states(y0.device)
         trajectory = solve.trajectory = solve.run(y0)
-        ctx.draws = not same_states(states, random_states(y0.device))
+        # A sampler draws by itself, so where there is one, draws say nothing of f.
+        ctx.draws = not trajectory.samples and not same_states(states, random_states(y0.device))
         ctx.set_materialize_grads(False)
         ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.march, ctx.times, ctx.saves_start = trajectory.march, trajectory.times, trajectory.saves_start

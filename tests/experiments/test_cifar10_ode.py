@@ -118,8 +118,6 @@ def test_moved_statistics_are_those_of_batch_normalization_at_the_evaluations_th
 @pytest.mark.parametrize("gradient", ["backprop", "discrete", "interpolating", "backsolve"])
 @pytest.mark.parametrize("regularizer", ["none", "local-biased", "rnode"])
 def test_running_statistics_move_with_the_forward_solve_alone(gradient, regularizer):
-    if regularizer == "local-biased":
-        pytest.xfail("the backward pass of a local regularizer's step moves running statistics")
     x = images(4, side=32, channels=3)
     plain = classifier().train()
     _, solution = plain(x)

@@ -85,7 +85,6 @@ def begin(
     with_grad = grad_mode and captured is not None and (with_time or y0.requires_grad or bool(captured.inputs))
     keep = keep_for(options.gradient) if with_grad else Keep.NOTHING
     if captured is not None and (seen.changed or seen.draws) and (keep is not Keep.STAGES or adaptive):
-        field.evaluations += 1
         if not captured.reproduces(captured.fields[0], t, y, slope):
             if adaptive and seen.draws:
                 warn_of_random_numbers(field.name)

@@ -106,7 +106,6 @@ def _are_themselves(
 ) -> bool:
     """Whether f and g are the same functions again; where they are not, whether the gradient can do without."""
     for field, copy, slope in zip(fields, captured.fields, slopes, strict=True):
-        field.evaluations += 1
         if not captured.reproduces(copy, t, y0, slope):
             if adaptive and seen.draws:
                 warn_of_random_numbers(field.name)

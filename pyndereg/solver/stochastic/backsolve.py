@@ -80,7 +80,8 @@ class BacksolvedStochasticSolve(torch.autograd.Function):
         """Run the solve, and keep the times of its steps."""
         states = random_states(y0.device)
         trajectory = solve.trajectory = solve.run(y0)
-        ctx.draws = not same_states(states, random_states(y0.device))
+        # A sampler draws by itself, so where there is one, draws say nothing of f.
+        ctx.draws = not trajectory.samples and not same_states(states, random_states(y0.device))
         ctx.set_materialize_grads(False)
         ctx.solve, ctx.y0_version = replace(solve, run=_already_run, trajectory=None), version_of(y0)
         ctx.t, ctx.dt, ctx.t_reached = trajectory.march.t, trajectory.march.dt, trajectory.march.t_reached

@@ -84,11 +84,11 @@ def begin(
     captured = capture([field], problem.parameters, seen, surroundings) if grad_mode or seen.draws else None
     with_grad = grad_mode and captured is not None and (with_time or y0.requires_grad or bool(captured.inputs))
     keep = keep_for(options.gradient) if with_grad else Keep.NOTHING
-    if captured is not None and (seen.changed or seen.draws) and (keep is not Keep.STAGES or adaptive):
-        if not captured.reproduces(captured.fields[0], t, y, slope):
-            if adaptive and seen.draws:
-                warn_of_random_numbers(field.name)
-            keep = keep_of_changing(options.gradient, field.name, seen) if with_grad else keep
+    is_doubtful = bool(seen.changed or seen.draws) and (keep is not Keep.STAGES or adaptive)
+    if captured is not None and is_doubtful and not captured.reproduces(captured.fields[0], t, y, slope):
+        if adaptive and seen.draws:
+            warn_of_random_numbers(field.name)
+        keep = keep_of_changing(options.gradient, field.name, seen) if with_grad else keep
     stage = Stage(t, y, slope)
     if not with_grad or captured is None:
         return Start(stage, field, None)

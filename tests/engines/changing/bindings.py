@@ -248,13 +248,13 @@ def a_cached_function_computed_a_weight_before_the_solve(world):
     world.backward(world.solve(lambda t, y: torch.sin(doubled() * y), [doubled()]))
 
 
-@kind(may_refuse=True)
+@kind(may_refuse=True, is_fixed=True)
 def a_generator_in_a_closure_yields_other_numbers_each_time(world):
     weight, numbers = world.leaf(3), itertools.cycle([0.1, 0.2, 0.4])
     world.backward(world.solve(lambda t, y: torch.sin(weight * y) * (1 + next(numbers)), [weight]))
 
 
-@kind(may_refuse=True)
+@kind(may_refuse=True, is_fixed=True)
 def a_number_that_each_call_changes(world):
     class Ageing(torch.nn.Module):
         def __init__(self):

@@ -1,8 +1,8 @@
 """Whatever changes around a solve: its gradient is that of a plain loop under autograd, or it is refused.
 
 Each kind of change is a script (see the modules beside this one) that the solver and a plain loop over the same steps
-both run. Plain pytest runs every kind with every gradient, and the draws that CHANGING_FIELDS_DRAWS asks for, none by
-default; for these, and a table of what was right and what was refused by kind:
+both run. Plain pytest runs every kind with every gradient, and the draws that CHANGING_FIELDS_DRAWS asks for are slow, 2,000 by
+default; for more, and a table of what was right and what was refused by kind:
 
     CHANGING_FIELDS_DRAWS=20000 pytest -s tests/engines/changing
 """
@@ -26,7 +26,7 @@ from tests.engines.changing import (  # noqa: F401 (their scripts are in KINDS)
 )
 from tests.engines.changing.world import EXACT, GRADIENTS, KINDS, Choice, outcome
 
-DRAWS = int(os.environ.get("CHANGING_FIELDS_DRAWS", "0"))
+DRAWS = int(os.environ.get("CHANGING_FIELDS_DRAWS", "2000"))
 METHODS = ("rk4", "midpoint", "euler", "tsit5")
 PAIRS = [(equation, gradient) for equation, gradients in GRADIENTS.items() for gradient in gradients]
 
@@ -68,7 +68,7 @@ def test_every_gradient_of_a_field_that_changes_is_right_or_refused(kind):
             assert kind.accepts(found, gradient), f"{gradient} of {equation} was refused, declares={declares}"
 
 
-@pytest.mark.skipif(DRAWS == 0, reason="draws are made on request: set CHANGING_FIELDS_DRAWS, e.g. to 2000")
+@pytest.mark.slow
 def test_a_gradient_drawn_at_random_is_right_or_refused():
     counts: Counter = Counter()
 

@@ -1,8 +1,8 @@
 """Whatever changes around a solve: its gradient is that of a plain loop under autograd, or it is refused.
 
 Each kind of change is a script (see the modules beside this one) that the solver and a plain loop over the same steps
-both run. Plain pytest runs every kind with every gradient; the draws that CHANGING_FIELDS_DRAWS asks for, 2,000 by default,
-are slow. For more, and a table of what was right and what was refused by kind:
+both run. Plain pytest runs every kind with every gradient; the draws that CHANGING_FIELDS_DRAWS asks for (2,000 if it
+is not set) are slow. For more, and a table of what was right and what was refused by kind:
 
     CHANGING_FIELDS_DRAWS=20000 pytest -s tests/engines/changing
 """

@@ -34,12 +34,14 @@ class CallContext(Protocol):
         ...
 
 
-class CheckGraph(Protocol):
-    """Looks at the graph of an evaluation; see `gradients.guard.Guard.check`."""
+class GraphGuard(Protocol):
+    """Looks at the graphs of evaluations; see `gradients.guard.Guard`."""
 
-    def __call__(
-        self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int, /
-    ) -> None:
+    def skips(self, first: int) -> bool:
+        """Whether an evaluation need not be looked at."""
+        ...
+
+    def check(self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int) -> None:
         """Look at one evaluation."""
         ...
 
@@ -61,8 +63,8 @@ class Field:
         self._times = problem.times if isinstance(problem, ODESegment | SDESegment) else EVERYWHERE
         self.evaluations = 0
         self._around: CallContext | None = None
-        self._check_graph: CheckGraph | None = None
-        self._is_copy = self._copies_result = False
+        self._guard: GraphGuard | None = None
+        self._is_copy = self._copies_result = self._casts = False
         # At first f is handed copies, which tell whether it writes into its argument; it gets them on if it does.
         self._hands_copies, self._is_first = True, True
         self._ready: tuple[float, int, Tensor] | None = None
@@ -76,17 +78,18 @@ class Field:
         self: FieldT,
         function: Callable[..., Any],
         around: CallContext | None,
-        check_graph: CheckGraph | None,
+        guard: GraphGuard | None,
     ) -> FieldT:
         """The same for another function, with a count of its own.
 
         Args:
             function: called like f.
             around: the context that each call is made in; None for none.
-            check_graph: looks at every evaluation with a graph.
+            guard: looks at evaluations with a graph.
         """
         other = copy.copy(self)
-        other._f, other._around, other._check_graph = function, around, check_graph
+        other._f, other._around, other._guard = function, around, guard
+        other._casts = around is not None and around.casts
         other.evaluations, other._ready = 0, None
         return other
 
@@ -122,12 +125,13 @@ class Field:
             self._ready = None
             if where == y.data_ptr() and time == t.item():
                 return ready if torch.is_grad_enabled() else ready.detach()
-        if self._check_graph is None or not torch.is_grad_enabled():
+        guard = self._guard
+        if guard is None or not torch.is_grad_enabled():
             return self._evaluate(t, y)
         first = torch.autograd._get_sequence_nr()
         slope = self._evaluate(t, y)
-        if slope.requires_grad:
-            self._check_graph(lambda: self._evaluate(t, y), slope, (y, t), first)
+        if not guard.skips(first) and slope.requires_grad:
+            guard.check(lambda: self._evaluate(t, y), slope, (y, t), first)
         return slope
 
     def make_ready(self, t: Tensor, y: Tensor, slope: Tensor) -> None:
@@ -150,13 +154,13 @@ class Field:
                 )
         if self._layout.is_tuple:
             return self._layout.flatten(self._checked_tuple(slope))
-        if self._copies_result and isinstance(slope, Tensor):
-            slope = slope.clone()
-        if self._casts and isinstance(slope, Tensor) and slope.dtype in HALVES:
-            slope = slope.to(y.dtype)
-        if not isinstance(slope, Tensor) or slope.shape != self._shape or slope.dtype != y.dtype:
+        if not isinstance(slope, Tensor):
             self._refuse(slope, self._shape)
-        if slope.device != y.device:
+        if self._copies_result:
+            slope = slope.clone()
+        if self._casts and slope.dtype in HALVES:
+            slope = slope.to(y.dtype)
+        if slope.shape != self._shape or slope.dtype != y.dtype or slope.device != y.device:
             self._refuse(slope, self._shape)
         return slope
 
@@ -176,23 +180,21 @@ class Field:
                 return self._f(t, y)
             with self._around():
                 slope = self._f(t, y)
-        except GradientRefused:
-            raise
         except Exception as error:
-            if not self._is_copy:
-                if self.evaluations == 1 and isinstance(error, RuntimeError | TypeError):
-                    refuse_misfit(error, self.name, self._f, y)
-                raise
+            self._explain(error, y)
+            raise
+        return self._around.result(slope)
+
+    def _explain(self, error: Exception, y: State) -> None:
+        """Say what is wrong where f raised, if that is known."""
+        if self._is_copy and not isinstance(error, GradientRefused):
             raise GradientRefused(
                 f"{self.name} could be computed in the solve, but not again in its backward pass "
                 f"({type(error).__name__}: {error}); leave what it uses as it is until backward was called, or pass "
                 "gradient=Backprop()"
             ) from error
-        return self._around.result(slope)
-
-    @property
-    def _casts(self) -> bool:
-        return self._around is not None and self._around.casts
+        if self.evaluations == 1 and not self._is_copy and isinstance(error, RuntimeError | TypeError):
+            refuse_misfit(error, self.name, self._f, y)
 
     def _checked_tuple(self, slope: Any) -> State:
         if not isinstance(slope, tuple) or len(slope) != len(self._layout.shapes):

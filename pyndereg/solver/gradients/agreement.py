@@ -24,7 +24,7 @@ class Agreement:
         self._eps = torch.finfo(dtype).eps
         self._relative = math.sqrt(max(self._eps, coarsest))
         self._rows: list[Tensor] = []
-        self._times: list[float] = []
+        self._points: list[tuple[float, float]] = []
 
     def compare(self, t: float, found: Tensor, kept: Tensor, moved: Tensor, dt: float = 1.0) -> None:
         """Take note of a pair.
@@ -34,10 +34,10 @@ class Agreement:
             found, kept: what was computed again, and what it should be. One shape.
             moved: whose largest element times |dt| is what rounding is measured against. Any shape.
         """
-        largest = torch.linalg.vector_norm
-        rows = (largest(found - kept, math.inf), largest(moved, math.inf) * abs(dt), largest(kept, math.inf))
-        self._rows.append(torch.stack(rows))
-        self._times.append(t)
+        # Where the extremes of a tensor cost a twentieth of its largest magnitude by `vector_norm`.
+        extremes = [*torch.aminmax(found - kept), *torch.aminmax(moved), *torch.aminmax(kept)]
+        self._rows.append(torch.stack(extremes))
+        self._points.append((t, abs(dt)))
 
     def check(self) -> None:
         """Compare.
@@ -47,8 +47,10 @@ class Agreement:
         """
         if not self._rows:
             return
-        pairs = zip(self._times, torch.stack(self._rows).tolist(), strict=True)
-        found = [(t, off, self._relative * moved + 16 * self._eps * size) for t, (off, moved, size) in pairs]
+        found = []
+        for (t, dt), extremes in zip(self._points, torch.stack(self._rows).tolist(), strict=True):
+            off, moved, size = (max(abs(x) for x in extremes[k : k + 2]) for k in (0, 2, 4))
+            found.append((t, off, self._relative * moved * dt + 16 * self._eps * size))
         # What was no number in the solve agrees with anything.
         differing = [
             (off / allowed if off == off and allowed else math.inf, t, off, allowed)
@@ -63,4 +65,4 @@ class Agreement:
                 "in modules, attributes or closures, or pass gradient=Backprop()"
             )
         self._rows.clear()
-        self._times.clear()
+        self._points.clear()

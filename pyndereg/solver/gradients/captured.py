@@ -213,7 +213,7 @@ def must_be_exchanged(x: Tensor) -> bool:
 
 
 def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:
-    return field.on(function, around if around.is_needed else None, guard.check)
+    return field.on(function, around if around.is_needed else None, guard)
 
 
 def refuse_changes(leaf: Tensor) -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyndereg.ivp.errors import GradientRefused
+
+# The node of a leaf.
+AccumulateGrad: type = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
 
 
 def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int], first: int) -> list[Tensor]:
@@ -23,16 +27,16 @@ def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int]
     given = {id(argument) for argument in arguments}
     if root.grad_fn is None:
         return [root] if root.requires_grad and id(root) not in given and id(root) not in known else []
-    visited = {argument.grad_fn for argument in arguments if argument.grad_fn is not None}
+    visited: set[Any] = {None, *[argument.grad_fn for argument in arguments]}
     found: dict[int, Tensor] = {}
     pending: list[Any] = [root.grad_fn]
     while pending:
         node = pending.pop()
-        if node is None or node in visited:
+        if node in visited:
             continue
         visited.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
+        if type(node) is AccumulateGrad:
+            leaf = node.variable
             if id(leaf) not in given and id(leaf) not in known:
                 found[id(leaf)] = leaf
         elif node._sequence_nr() < first:
@@ -42,5 +46,6 @@ def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int]
                 "find it as an attribute or in a closure, list it in params=, or detach it"
             )
         else:
-            pending.extend(successor for successor, _ in node.next_functions)
+            for successor, _ in node.next_functions:
+                pending.append(successor)
     return list(found.values())

@@ -26,8 +26,17 @@ class Guard:
         self._counts: set[int] = set()
         self._since = 0
 
+    def skips(self, first: int) -> bool:
+        """Whether an evaluation need not be looked at, since it is of a kind that was.
+
+        Args:
+            first: `torch.autograd._get_sequence_nr()` before it.
+        """
+        self._since += 1
+        return self._since < self._every and torch.autograd._get_sequence_nr() - first in self._counts
+
     def check(self, evaluate: Callable[[], Tensor], slope: Tensor, arguments: tuple[Tensor, ...], first: int) -> None:
-        """Look at one evaluation, if it is of a new kind.
+        """Look at one evaluation.
 
         Args:
             evaluate: makes it again, where only a second look tells a leaf that f made from one that it found.
@@ -38,9 +47,6 @@ class Guard:
             GradientRefused: it depends on a tensor that does not receive its gradient.
         """
         count = torch.autograd._get_sequence_nr() - first
-        self._since += 1
-        if count in self._counts and self._since < self._every:
-            return
         self._since = 0
         if foreign_to(slope, arguments, self._known, first):
             first = torch.autograd._get_sequence_nr()

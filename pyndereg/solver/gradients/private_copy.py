@@ -20,6 +20,7 @@ from pyndereg.solver.gradients.watch import alias_of
 
 # Longer lists are data rather than parts of a model.
 LONGEST_CONTAINER = 1000
+HOLDERS = ("_parameters", "_buffers", "_modules")
 HOOKS = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
@@ -160,17 +161,18 @@ class Copier:
         if attributes.get("_compiled_call_impl") is not None:
             attributes["_compiled_call_impl"] = None
         for name, value in module.__dict__.items():
-            if name in ("_parameters", "_buffers", "_modules"):
-                attributes[name] = type(value)((key, self(item)) for key, item in value.items())
+            if type(value) in SIMPLE:
+                continue
+            if name in HOLDERS:
+                attributes[name] = (
+                    type(value)((key, self(item)) for key, item in value.items()) if value else type(value)()
+                )
                 if name == "_buffers":  # statistics move during a solve
                     for item in value.values():
                         self.shared.pop(id(item), None)
             elif name in HOOKS:
-                if value:
-                    attributes[name] = type(value)((key, self(item)) for key, item in value.items())
-                else:
-                    attributes[name] = type(value)()
-            elif type(value) not in SIMPLE and "state_dict" not in name:
+                attributes[name] = type(value)((key, self(item)) for key, item in value.items())
+            elif "state_dict" not in name:
                 attributes[name] = self(value)
         self._note_numbers(vars(module), attributes)
         return copy

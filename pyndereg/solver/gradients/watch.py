@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,17 @@ from pyndereg.solver.gradients.graph import foreign_to
 
 # Whether a tensor belongs to one of torch.func's transforms.
 is_transformed: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined]
+
+# Reading one of these yields no tensor, so that nothing enters by it.
+GETTERS = frozenset(
+    getattr(Tensor, name).__get__
+    for name in ("_version", "device", "dtype", "is_leaf", "layout", "ndim", "requires_grad", "shape")
+)
+# Which argument of these says that batch statistics move: its name, and its value if it is not given.
+STATISTICS: dict[Any, tuple[str, bool]] = {
+    F.batch_norm: ("training", False),
+    F.instance_norm: ("use_input_stats", True),
+}
 
 
 @dataclass
@@ -79,19 +91,28 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """One call of a torch function."""
-        kwargs = kwargs or {}
-        generator = kwargs.get("generator")
-        if generator is not None:
-            self.seen.draws, self.seen.generators = True, (*self.seen.generators, generator)
-        self._note_statistics(func, args, kwargs)
-        args, kwargs = mapped(self._enter, args), mapped(self._enter, kwargs)
-        result = func(*args, **kwargs)
-        for tensor in tensors_in(result):
-            self._leave(tensor)
+        if func in GETTERS:
+            return func(*args)
+        if func in STATISTICS:
+            self._note_statistics(*STATISTICS[func], args, kwargs or {})
+        args = tuple([self._enter(x) if isinstance(x, Tensor) else mapped(self._enter, x) for x in args])
+        if kwargs:
+            generator = kwargs.get("generator")
+            if generator is not None:
+                self.seen.draws, self.seen.generators = True, (*self.seen.generators, generator)
+            result = func(*args, **mapped(self._enter, kwargs))
+        else:
+            result = func(*args)
+        if isinstance(result, Tensor):
+            self._leave(result)
+        else:
+            for tensor in tensors_in(result):
+                self._leave(tensor)
         return result
 
-    def finish(self) -> Seen:
-        """What was seen, once the evaluation is over."""
+    def finish(self, result: Tensor) -> Seen:
+        """What was seen, once the evaluation is over; its result may be a tensor that entered no function."""
+        self._enter(result)
         for key, (x, version) in self._versions.items():
             if x._version != version:
                 self.seen.changed[key] = x
@@ -99,10 +120,9 @@ class Watch(TorchFunctionMode):
                 self.seen.entered[key] = (x, version)
         return self.seen
 
-    def _note_statistics(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _note_statistics(self, name: str, default: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Batch statistics move without a change of their versions."""
-        name = {F.batch_norm: "training", F.instance_norm: "use_input_stats"}.get(func)
-        if name is None or not (kwargs.get(name, args[5] if len(args) > 5 else name == "use_input_stats")):
+        if not kwargs.get(name, args[5] if len(args) > 5 else default):
             return
         given = (kwargs.get("running_mean", args[1] if len(args) > 1 else None),)
         given += (kwargs.get("running_var", args[2] if len(args) > 2 else None),)
@@ -131,8 +151,8 @@ class Watch(TorchFunctionMode):
     def _leave(self, x: Tensor) -> None:
         if id(x) not in self._versions and id(x) not in self._arguments:
             self.seen.made[id(x)] = x
-        if x.ndim > 0 and x.is_floating_point():
-            self.seen.coarsest = max(self.seen.coarsest, torch.finfo(x.dtype).eps)
+        if x.ndim > 0 and x.dtype.is_floating_point:
+            self.seen.coarsest = max(self.seen.coarsest, unit_roundoff(x.dtype))
 
 
 class Exchange(TorchFunctionMode):
@@ -172,7 +192,7 @@ def watched(
     first = torch.autograd._get_sequence_nr()
     with eagerly(), Watch(arguments, exchange) as watch:
         result = evaluate()
-    seen = watch.finish()
+    seen = watch.finish(result)
     seen.draws = seen.draws or not same_states(before, random_states(device))
     if id(result) in seen.exchanged:
         result = seen.exchanged[id(result)][1]
@@ -186,6 +206,12 @@ def watched(
 def eagerly() -> AbstractContextManager[object]:
     """Compiled functions run as they were written, where torch.compile is in use at all."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+@cache
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """The distance from 1 to the next number."""
+    return torch.finfo(dtype).eps
 
 
 def alias_of(x: Tensor) -> Tensor:

@@ -109,6 +109,7 @@ def test_a_latent_ode_can_be_compiled():
 
 
 def test_the_graph_breaks_once_around_a_solve():
+    torch._dynamo.reset()
     explained = torch._dynamo.explain(lambda x: nde.NeuralODE.forward(model, torch.sin(x))[0].cos())
     model = nde.NeuralODE(FIELD)
     found = explained(torch.rand(3, 2))

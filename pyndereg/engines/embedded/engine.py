@@ -11,6 +11,7 @@ from pyndereg.engines.embedded.segments import solve_in_segments
 from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic, stochastic_control
 from pyndereg.ivp import (
     Backprop,
+    ContinuousAdjoint,
     ODEProblem,
     Problem,
     SaveAt,
@@ -113,3 +114,8 @@ def _refuse_what_only_julia_has(problem: Problem, options: SolveOptions) -> None
         found = f"gradient is {options.gradient.name}"
     if found is not None:
         raise ValueError(f"{found}, which engine='embedded' does not have; pass engine='julia'")
+    gradient = options.gradient
+    if not isinstance(gradient, ContinuousAdjoint) or isinstance(problem, SDEProblem):
+        return
+    if gradient.vjp not in (None, "field"):
+        raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")

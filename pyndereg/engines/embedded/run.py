@@ -139,8 +139,6 @@ def _differentiable(
 def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Captured) -> AdjointSolve:
     """The backward solve: the forward solve's choices, where the adjoint has none of its own."""
     problem, options, layout = forward.problem, forward.options, forward.problem.layout
-    if gradient.vjp not in (None, "field"):
-        raise ValueError(f"vjp of {type(gradient).__name__} is {gradient.vjp!r}; pass 'field', or engine='julia'")
     chosen = options if gradient.method is None else replace(options, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
     rtol = options.rtol if gradient.rtol is None else gradient.rtol

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.gradients.graph import foreign_to
 
 # Whether a tensor belongs to one of torch.func's transforms.
@@ -93,6 +94,10 @@ class Watch(TorchFunctionMode):
         """One call of a torch function."""
         if func in GETTERS:
             return func(*args)
+        if func == Tensor.detach_:  # what it came from does not enter
+            x = args[0]
+            self._versions.setdefault(id(x), (x, x._version))
+            return func(x)
         if func in STATISTICS:
             self._note_statistics(*STATISTICS[func], args, kwargs or {})
         args = tuple([self._enter(x) if isinstance(x, Tensor) else mapped(self._enter, x) for x in args])
@@ -191,7 +196,15 @@ def watched(
     before = random_states(device)
     first = torch.autograd._get_sequence_nr()
     with eagerly(), Watch(arguments, exchange) as watch:
-        result = evaluate()
+        try:
+            result = evaluate()
+        except RuntimeError as error:
+            if "leaf Variable that requires grad is being used in an in-place" not in str(error):
+                raise
+            raise GradientRefused(
+                "f changes in place a tensor that requires a gradient, so that this would depend on how often f was "
+                "evaluated; let f compute a new tensor, or detach the old one, x.detach_(), before it is overwritten"
+            ) from error
     seen = watch.finish(result)
     seen.draws = seen.draws or not same_states(before, random_states(device))
     if id(result) in seen.exchanged:

@@ -131,15 +131,40 @@ def f_returns_a_tensor_that_it_keeps(world):
     world.backward(world.solve(Keeping()))
 
 
-@kind(may_refuse=True, is_fixed=True)
-def f_writes_into_a_tensor_of_a_closure(world):
-    net, slope = world.net(), world.constant(2, 3)
-
+def overwriting(net, slope):
     def f(t, y):
         slope.detach_().copy_(net(t, y))
         return slope
 
-    world.backward(world.solve(f, net.parameters()))
+    return f
+
+
+@kind(may_refuse=True, is_fixed=True)
+def f_writes_into_a_tensor_of_a_closure(world):
+    net = world.net()
+    world.backward(world.solve(overwriting(net, world.constant(2, 3)), net.parameters()))
+
+
+@kind(may_refuse=True, is_fixed=True)
+def two_solves_write_into_one_tensor(world):
+    net = world.net()
+    f = overwriting(net, world.constant(2, 3))
+    first = world.solve(f, net.parameters())
+    world.backward(first, world.solve(f, net.parameters()))
+
+
+@kind(may_refuse=True, is_fixed=True)
+def drift_and_diffusion_write_into_one_tensor(world):
+    net = world.net()
+    f = overwriting(net, world.constant(2, 3))
+    size = 0.03 if world.choice.is_continuous else 0.3
+    world.backward(world.solve(f, net.parameters(), g=lambda t, y: size * torch.tanh(f(t, y))))
+
+
+@kind(may_refuse=True)
+def f_changes_a_computed_tensor_in_place(world):
+    net, factor = world.net(), torch.ones(3, dtype=world.dtype, requires_grad=True) * 1.0
+    world.backward(world.solve(lambda t, y: factor.mul_(1.0) * net(t, y), net.parameters()))
 
 
 @kind

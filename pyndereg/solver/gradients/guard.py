@@ -11,10 +11,14 @@ from pyndereg.solver.gradients.watch import random_states, restore_random_states
 
 # Of the evaluations whose graphs have as many nodes as one that was looked at, every so-manieth is looked at, too.
 EVERY = 7
+# After so many looks in this rhythm, it is this number squared.
+MANY = 20
 
 
 class Guard:
     """Looks at the graph of an evaluation that has another number of nodes than those before it, and of some others.
+
+    It looks at every `EVERY`th one at first, and later more rarely; so that a long solve pays little for it.
 
     Args:
         known: ids of the leaves that a graph may lead to.
@@ -24,7 +28,7 @@ class Guard:
     def __init__(self, known: set[int], *, looks_at_all: bool) -> None:
         self._known, self._every = known, 1 if looks_at_all else EVERY
         self._counts: set[int] = set()
-        self._since = 0
+        self._since = self._looks = 0
 
     def skips(self, first: int) -> bool:
         """Whether an evaluation need not be looked at, since it is of a kind that was.
@@ -48,6 +52,9 @@ class Guard:
         """
         count = torch.autograd._get_sequence_nr() - first
         self._since = 0
+        self._looks += 1
+        if self._looks == MANY:
+            self._every *= self._every
         if foreign_to(slope, arguments, self._known, first):
             first = torch.autograd._get_sequence_nr()
             states = random_states(slope.device)

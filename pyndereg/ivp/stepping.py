@@ -20,7 +20,8 @@ def checked_times(times: Any, name: str, least: int) -> tuple[float, ...]:
     Raises:
         TypeError, ValueError: it is none, or shorter than `least`.
     """
-    if isinstance(times, Tensor) and times.requires_grad:
+    parts = times if isinstance(times, list | tuple) else (times,)
+    if any(isinstance(part, Tensor) and part.requires_grad for part in parts):
         raise ValueError(f"{name} asks for a gradient, which times of steps have not; pass {name}.detach()")
     try:
         found = as_float64(times, name)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.control import Controller, first_step
+from pyndereg.solver.gradients.graph import gradients_of
+from pyndereg.solver.gradients.sums import zeros_for
 from pyndereg.solver.march import March, march
 from pyndereg.solver.path import Path
 from pyndereg.solver.plans import Plan
@@ -36,7 +38,7 @@ class Pullback:
     def __init__(self, field: FieldFunction, shape: torch.Size, targets: Sequence[Tensor]) -> None:
         self._field, self._shape, self.targets = field, shape, tuple(targets)
         self.used = [False] * len(self.targets)
-        self._zeros = [torch.zeros_like(x) for x in self.targets]
+        self._zeros = [zeros_for(x) for x in self.targets]
 
     def __call__(
         self, t: Tensor, y: Tensor, adjoint: Tensor, *, params: bool
@@ -55,7 +57,7 @@ class Pullback:
         slope = stage.slope.detach().reshape(-1)
         if not stage.slope.requires_grad:
             return slope, torch.zeros_like(y), list(self._zeros) if params else None
-        found = torch.autograd.grad(stage.slope, inputs, adjoint.view(stage.slope.shape), allow_unused=True)
+        found = gradients_of(stage.slope, inputs, adjoint.view(stage.slope.shape))
         pulled = torch.zeros_like(y) if found[0] is None else found[0].reshape(-1)
         return slope, pulled, [self._part(k, part) for k, part in enumerate(found[1:])] if params else None
 
@@ -65,11 +67,15 @@ class Pullback:
         self.used[k] = True
         return part.to_dense() if part.layout != torch.strided else part
 
-    def slope(self, t: float, y: Tensor) -> Tensor:
-        """f alone. Shape (size,)."""
+    def slope(self, t: float, y: Tensor, *, with_graph: bool = False) -> Tensor:
+        """f alone, without its graph in any case. Shape (size,).
+
+        Args:
+            with_graph: evaluate f with a graph nevertheless, for its guard to look at.
+        """
         time = torch.full((), t, dtype=y.dtype, device=y.device)
-        with torch.no_grad():
-            return self._field(time, y.detach().view(self._shape)).reshape(-1)
+        with torch.set_grad_enabled(with_graph):
+            return self._field(time, y.detach().view(self._shape).requires_grad_(with_graph)).detach().reshape(-1)
 
 
 class AdjointField:

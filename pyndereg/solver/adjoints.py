@@ -128,6 +128,8 @@ def _sweep(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> 
     arriving = _per_step(cotangents, ctx.saves, ctx.samples)
     y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
     for i in reversed(range(len(ctx.t))):
+        if i == 0 and again.keep is not Keep.STAGES:
+            again.captured.expect_start()
         step = source.step(i, arriving[i])
         y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == len(ctx.t) - 1)
         if i == 0:
@@ -171,12 +173,13 @@ def refuse_second_derivatives(*cotangents: Tensor | None) -> None:
         cotangents: what arrives there.
 
     Raises:
-        RuntimeError: it is to be differentiated, or runs for many cotangents at once.
+        GradientRefused: it is to be differentiated.
+        RuntimeError: it runs for many cotangents at once.
     """
     refuse_transforms("the backward pass of a solve")
     refuse_batched(*cotangents)
     if torch.is_grad_enabled():
-        raise RuntimeError(
+        raise GradientRefused(
             "the gradient of a solve cannot be differentiated again: call backward without create_graph=True, or "
             "write the second derivative into f as further states"
         )

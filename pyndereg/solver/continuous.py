@@ -25,6 +25,7 @@ from pyndereg.solver.adjoints import (
 from pyndereg.solver.control import Controller
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.sums import zeros_for
 from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.integration import Keep, Trajectory
 from pyndereg.solver.march import March
@@ -175,7 +176,8 @@ def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]
     )
     adjoint = _with_cotangents(torch.zeros_like(y0), [Jump(ctx.march.t_reached, y1_cotangent), *end])
     pullback = Pullback(solve.field, solve.shape, solve.captured.targets)
-    agreement.compare(solve.t0, pullback.slope(solve.t0, y0), solve.start_slope, solve.start_slope)
+    solve.captured.expect_start()
+    agreement.compare(solve.t0, pullback.slope(solve.t0, y0, with_graph=True), solve.start_slope, solve.start_slope)
     if nodes is not None and slopes is not None and ctx.march.dt:
         for t, y, kept in zip(ctx.march.t, nodes, slopes[:, 0], strict=True):
             agreement.compare(t, pullback.slope(t, y), kept, kept)
@@ -290,7 +292,7 @@ class _Backwards:
         if self._rule is not None:
             self._rule.finish([t_end, *(jump.t for jump in jumps), solve.t0])
         targets = self._pullback.targets
-        found = [torch.zeros_like(x) for x in targets] if self._rule is None else self._rule.gradients
+        found = [zeros_for(x) for x in targets] if self._rule is None else self._rule.gradients
         return (backward.state if self._path is not None else backward.state.chunk(2)[1]), found
 
     def _after(self, jump: Jump, state: Tensor) -> Tensor:

@@ -37,6 +37,10 @@ class CallContext(Protocol):
 class GraphGuard(Protocol):
     """Looks at the graphs of evaluations; see `gradients.guard.Guard`."""
 
+    def expect_start(self) -> None:
+        """The next evaluation with a graph is that of the start."""
+        ...
+
     def skips(self, first: int) -> bool:
         """Whether an evaluation need not be looked at."""
         ...
@@ -98,6 +102,11 @@ class Field:
         self._is_copy = True
         return self
 
+    def expect_start(self) -> None:
+        """The next evaluation with a graph is that of the start, whose graph is to be the one of the solve."""
+        if self._guard is not None:
+            self._guard.expect_start()
+
     def copy_result(self) -> None:
         """From now on f is known to return a tensor of its own that it writes into."""
         self._copies_result = True
@@ -145,12 +154,12 @@ class Field:
         if self._hands_copies:
             slope = self._on_copies(t, y)
         else:
-            version = y._version
+            versions = y._version, t._version
             slope = self._call(t, self._layout.unflatten(y) if self._layout.is_tuple else y)
-            if y._version != version:
+            if (y._version, t._version) != versions:
                 raise ValueError(
-                    f"{self.name} wrote into the state that it was given, which it did not at its first evaluation; "
-                    "let it work on a copy, y.clone()"
+                    f"{self.name} wrote into the state or the time that it was given, which it did not at its first "
+                    "evaluation; let it work on a copy, y.clone()"
                 )
         if self._layout.is_tuple:
             return self._layout.flatten(self._checked_tuple(slope))
@@ -165,13 +174,15 @@ class Field:
         return slope
 
     def _on_copies(self, t: Tensor, y: Tensor) -> Any:
-        """f on a copy of the state; afterwards known to need one if it wrote into it."""
+        """f on copies of its arguments; afterwards known to need them if it wrote into one."""
         parts = tuple(part.clone() for part in self._layout.unflatten(y)) if self._layout.is_tuple else (y.clone(),)
         asked = y.requires_grad and torch.is_grad_enabled()
-        slope = self._call(t, parts if self._layout.is_tuple else parts[0])
+        time = t.clone()
+        slope = self._call(time, parts if self._layout.is_tuple else parts[0])
         if self._is_first:
             self._is_first = False
-            self._hands_copies = any(part._version > 0 or part.requires_grad != asked for part in parts)
+            written = time._version > 0 or any(part._version > 0 for part in parts)
+            self._hands_copies = written or any(part.requires_grad != asked for part in parts)
         return slope
 
     def _call(self, t: Tensor, y: State) -> Any:

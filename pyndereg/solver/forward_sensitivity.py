@@ -164,9 +164,14 @@ class ForwardModeSolve(torch.autograd.Function):
         """Run the solve, and keep its tangents.
 
         Raises:
-            ValueError: a gradient is asked for with respect to too many numbers.
+            ValueError: a gradient is asked for with respect to too many numbers, or a sparse tensor.
         """
         _, of_state, of_time, *_ = ctx.needs_input_grad
+        if any(x.layout != torch.strided for x in params):
+            raise ValueError(
+                "f depends on a sparse tensor that requires a gradient, which ForwardSensitivity has not; pass another "
+                "gradient, such as DiscreteAdjoint()"
+            )
         field = SensitivityField(
             solve.field, solve.shape, solve.targets, solve.params, of_state=of_state, of_time=of_time
         )

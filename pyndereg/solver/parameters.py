@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
-from pyndereg.solver.gradients.sums import as_real
+from pyndereg.solver.gradients.sums import as_real, zeros_for
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.path import Path, Pieces
 from pyndereg.solver.quadrature import gauss_legendre, integrate_adaptively
@@ -45,7 +45,7 @@ class AlongTheWay:
         self._field, self._method, self._atol = field, method, atol
         self._weights = method.coefficients.rows[method.tableau.end]
         self._size = sum(param.numel() for param in params)
-        self.gradients = [torch.zeros_like(param) for param in params]
+        self.gradients = [zeros_for(param) for param in params]
 
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""
@@ -87,7 +87,7 @@ class AtGaussPoints:
     def __init__(self, path: Path, pullback: Pullback, method: ExplicitRungeKutta) -> None:
         self._path, self._pullback, self._method = path, pullback, method
         self._nodes, self._weights = gauss_legendre((method.tableau.order + 1) // 2)
-        self.gradients = [torch.zeros_like(param) for param in pullback.targets]
+        self.gradients = [zeros_for(param) for param in pullback.targets]
 
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""
@@ -123,7 +123,7 @@ class ByQuadrature:
         self._path, self._pullback, self._method = path, pullback, method
         self._adjoint = Pieces(method.coefficients.weights, direction)
         self._rtol, self._atol = rtol, atol
-        self.gradients = [torch.zeros_like(param) for param in pullback.targets]
+        self.gradients = [zeros_for(param) for param in pullback.targets]
 
     def accept(self, solve: BackwardSolve, step: Step) -> None:
         """See `ParameterRule`."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.gradients.captured import Target
+from pyndereg.solver.gradients.graph import gradients_of
 from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.interpolation import extension_slopes, extension_weights
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
@@ -105,9 +106,7 @@ class ReverseSweep:
         inputs = [stage.y, *self._targets]
         if self._method.with_time:
             inputs.append(stage.t)
-        gradients = torch.autograd.grad(
-            stage.slope, inputs, cotangent.view(stage.slope.shape), retain_graph=self._retain, allow_unused=True
-        )
+        gradients = gradients_of(stage.slope, inputs, cotangent.view(stage.slope.shape), retain_graph=self._retain)
         add_to(self.gradients, gradients[1 : len(self.gradients) + 1])
         if self._method.with_time and gradients[-1] is not None:
             self.t0 += gradients[-1]

@@ -1,13 +1,16 @@
 """`torch.compile` of code that contains a solve: the graph breaks around it, and values and gradients are the same."""
 
+import importlib
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 import torch
 
 import pyndereg as nde
+from pyndereg.solver.gradients.watch import eagerly
 
 FIELD, DIFFUSION = nde.fields.TimeConcatMLP(2), nde.fields.TimeConcatMLP(2)
 # Torch's own, wherever a graph breaks.
@@ -109,7 +112,6 @@ def test_a_latent_ode_can_be_compiled():
 
 
 def test_the_graph_breaks_once_around_a_solve():
-    torch._dynamo.reset()
     explained = torch._dynamo.explain(lambda x: nde.NeuralODE.forward(model, torch.sin(x))[0].cos())
     model = nde.NeuralODE(FIELD)
     found = explained(torch.rand(3, 2))
@@ -140,3 +142,25 @@ def test_neither_the_import_nor_a_first_solve_imports_the_compiler():
         assert "torch._dynamo" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+def test_solves_in_many_threads_leave_compiled_code_compiled():
+    frames = importlib.import_module("torch._dynamo.eval_frame")
+    entered, left = threading.Barrier(2), threading.Barrier(2)
+
+    def first():
+        with eagerly():
+            entered.wait()
+        left.wait()
+
+    def second():
+        with eagerly():
+            entered.wait()
+            left.wait()
+
+    threads = [threading.Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert frames._stance.stance == "default"

@@ -24,7 +24,9 @@ from pyndereg.torch_modes import version
 def dense_output(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made: Run) -> Callable[[Tensor], State]:
     """The dense output of a finished solve."""
     values: Callable[[Tensor], State]
-    replayed = ReplayedDense(problem, options, made.march, made.captured, made.y1.detach().clone())
+    replayed = ReplayedDense(
+        problem, options, made.march, made.captured, made.y1.detach().clone(), made.scaled_error.detach().clone()
+    )
     values = _kept(problem, tableau, made) if made.nodes.numel() else replayed
     if made.y1.requires_grad and isinstance(options.gradient, ContinuousAdjoint | ForwardSensitivity):
         return SolvedAgainDense(values, replayed)
@@ -51,7 +53,8 @@ class ReplayedDense:
     Attributes:
         problem, options, march: the solve.
         captured: f as it was then; None where no gradient was asked for, and f is taken as it is now.
-        y1: where the solve ended, which taking its steps again must reproduce. Shape (size,).
+        y1, errors: where the solve ended and the scaled errors of its steps, which taking these again must reproduce.
+            Shapes (size,) and (steps,).
         kept: what was computed, with graphs and without.
     """
 
@@ -60,6 +63,7 @@ class ReplayedDense:
     march: March[Step]
     captured: Captured | None
     y1: Tensor
+    errors: Tensor
     is_smooth_in_time: ClassVar[bool] = True
     kept: dict[bool, DenseOutput] = field(default_factory=dict)
 
@@ -110,6 +114,7 @@ class ReplayedDense:
         y0 = self.problem.layout.flatten(self.problem.y0).detach()
         agreement.compare(self.march.t_reached, made.y1.detach(), self.y1, torch.stack([self.y1 - y0, self.y1]))
         agreement.check()
+        agreement.check_errors(made.scaled_error.detach(), self.errors, self.y1, self.options.rtol, self.options.atol)
 
 
 @dataclass(frozen=True)

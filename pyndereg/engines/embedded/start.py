@@ -21,6 +21,7 @@ from pyndereg.solver.continuous import what_to_keep
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.captured import Captured, Target, capture, keep_graphs, must_be_exchanged
+from pyndereg.solver.gradients.guard import Start as GuardStart
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import Seen, watched
 from pyndereg.solver.integration import Keep
@@ -81,7 +82,8 @@ def begin(
         slope = slope.clone()
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)
-    captured = capture([field], problem.parameters, seen, surroundings) if grad_mode or seen.draws else None
+    start = start_of(seen, t)
+    captured = capture([field], problem.parameters, seen, surroundings, [start]) if grad_mode or seen.draws else None
     with_grad = grad_mode and captured is not None and (with_time or y0.requires_grad or bool(captured.inputs))
     keep = keep_for(options.gradient) if with_grad else Keep.NOTHING
     is_doubtful = bool(seen.changed or seen.draws) and (keep is not Keep.STAGES or adaptive)
@@ -117,6 +119,18 @@ def begin_again(
 def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
     dtype = time_dtype(*problem.interval, y0.dtype)
     return torch.full((), problem.interval[0], dtype=dtype, device=y0.device, requires_grad=with_time)
+
+
+def start_of(seen: Seen, t: Tensor, *, counts: bool = True) -> GuardStart | None:
+    """What a copy of f has to show at the start, where f had a graph there.
+
+    Args:
+        counts: whether the number of operations is known: it depends on what the state came from.
+    """
+    if seen.reached is None:
+        return None
+    inputs, nodes = seen.reached
+    return GuardStart(t.detach(), inputs, nodes if counts else None, {})
 
 
 def keep_for(gradient: Gradient) -> Keep:

@@ -252,6 +252,7 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
             result.t_reached,
             captured,
             trajectory.y1.detach().clone(),
+            errors.detach().clone(),
         ),
         samples=tuple(Sample(point.t, _parts(layout, y)) for point, y in zip(points, sampled, strict=True)),
     )
@@ -350,6 +351,7 @@ class _StochasticDense:
     t_reached: float
     captured: Captured | None
     y1: Tensor
+    errors: Tensor
 
     def __call__(self, t: Tensor) -> State:
         """The state at times of any shape (float64, CPU), all within the solved interval."""
@@ -363,12 +365,13 @@ class _StochasticDense:
             _, outputs, _, _ = _solve(again, ())
         else:
             _, outputs, _, _ = self.captured.replay(lambda: _solve(again, ()))
-        self._compare(outputs[0].detach())
+        self._compare(outputs[0].detach(), outputs[2].detach())
         saved = outputs[1][inverse.to(outputs[1].device)]
         return _parts(layout, saved.reshape(*t.shape, *saved.shape[1:]))
 
-    def _compare(self, y1: Tensor) -> None:
+    def _compare(self, y1: Tensor, errors: Tensor) -> None:
         agreement = Agreement(y1.dtype, 0.0 if self.captured is None else self.captured.coarsest)
         y0 = self.run.problem.layout.flatten(self.run.problem.y0).detach()
         agreement.compare(self.t_reached, y1, self.y1, self.y1.reshape(-1) - y0)
         agreement.check()
+        agreement.check_errors(errors, self.errors, self.y1, self.run.options.rtol, self.run.options.atol)

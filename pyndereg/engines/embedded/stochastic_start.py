@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyndereg.engines.embedded.start import keep_of_changing, warn_of_coarse_results, warn_of_random_numbers
+from pyndereg.engines.embedded.start import keep_of_changing, start_of, warn_of_coarse_results, warn_of_random_numbers
 from pyndereg.ivp import Backprop, SDEProblem, SolveOptions
 from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.gradients.around import Around
@@ -56,7 +56,7 @@ def begin(
     """
     fields = _fields(problem, surroundings) if captured is None else tuple(x.again() for x in captured.fields)
     t = torch.full((), problem.t0, dtype=y0.dtype, device=y0.device)
-    slopes, seen = [], Seen()
+    slopes, starts, seen = [], [], Seen()
     for field in fields:
         slope, shown = watched(_evaluation(field, t, y0), (y0, t))
         if id(slope) in shown.changed:
@@ -64,13 +64,14 @@ def begin(
             slope = slope.clone()
         field.make_ready(t, y0, slope)
         slopes.append(slope)
+        starts.append(start_of(shown, t, counts=y0.is_leaf and y0.requires_grad))
         seen = seen.merged(shown)
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)
     grad_mode = torch.is_grad_enabled()
     is_again = captured is not None
     if captured is None and (grad_mode or (seen.draws and adaptive)):
-        captured = capture(fields, problem.parameters, seen, surroundings)
+        captured = capture(fields, problem.parameters, seen, surroundings, starts)
     with_grad = grad_mode and captured is not None and (y0.requires_grad or bool(captured.inputs))
     replays = with_grad and not isinstance(options.gradient, Backprop)
     if captured is not None and not is_again and (seen.changed or seen.draws) and (replays or adaptive):

@@ -11,9 +11,9 @@ from pyndereg.ivp.errors import GradientRefused
 class Agreement:
     """Compares states and slopes that are computed again with those that were kept; read once, at the end.
 
-    A step taken again may differ by rounding: by the square root of the unit roundoff in units of what the step moves
-    the state by, for a field that computes otherwise under autograd (torch's fused layers do), and by some units in the
-    last place of the state.
+    A step taken again may differ by rounding: by some hundred unit roundoffs (in half precision by the square root of
+    one) in units of what the step moves the state by, for a field that computes otherwise under autograd (torch's fused
+    layers do), and by some units in the last place of the state.
 
     Args:
         dtype: of the states.
@@ -22,7 +22,8 @@ class Agreement:
 
     def __init__(self, dtype: torch.dtype, coarsest: float) -> None:
         self._eps = torch.finfo(dtype).eps
-        self._relative = math.sqrt(max(self._eps, coarsest))
+        self._unit = max(self._eps, coarsest)
+        self._relative = min(math.sqrt(self._unit), 256 * self._unit)
         self._rows: list[Tensor] = []
         self._points: list[tuple[float, float]] = []
 
@@ -66,3 +67,24 @@ class Agreement:
             )
         self._rows.clear()
         self._points.clear()
+
+    def check_errors(self, found: Tensor, kept: Tensor, y: Tensor, rtol: float, atol: float) -> None:
+        """Compare scaled errors of steps, which show a change that a contracting equation has forgotten at its end.
+
+        Args:
+            found, kept: what was computed again, and what it should be; NaN where there is none. Shape (steps,).
+            y: a state, for the size of its rounding. Any shape.
+            rtol, atol: tolerances that the errors are in units of.
+        Raises:
+            GradientRefused: one differs by more than a fiftieth and rounding.
+        """
+        size = float(y.abs().max()) if y.numel() else 0.0
+        rounding = 256 * self._unit * size / (atol + rtol * size)
+        differing = (found - kept).abs() > 0.02 * kept + rounding
+        if bool(differing.any()):
+            step = int(differing.nonzero()[0])
+            raise GradientRefused(
+                f"f is no longer what it was in the solve: step {step}, taken again, has a scaled error of "
+                f"{float(found[step]):.3g} in place of {float(kept[step]):.3g}; ask for the solution before f changes, "
+                "or solve with SaveAt(dense=True)"
+            )

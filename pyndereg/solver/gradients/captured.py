@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
-from pyndereg.solver.gradients.guard import Guard
+from pyndereg.solver.gradients.guard import Guard, Start
 from pyndereg.solver.gradients.private_copy import Copier, Counter
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import (
@@ -105,6 +105,11 @@ class Captured:
                 counter.carry_over(evaluations)
         return result
 
+    def expect_start(self) -> None:
+        """The next evaluation of each copy with a graph is that of the start."""
+        for field in self.fields:
+            field.expect_start()
+
     def check_versions(self, *, later: bool = False) -> None:
         """Refuse a gradient after a change in place.
 
@@ -134,20 +139,34 @@ class Captured:
         return not draws and bool(torch.equal(again, slope.detach()))
 
 
-def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, surroundings: Surroundings) -> Captured:
+def capture(
+    fields: Sequence[Field],
+    declared: Iterable[Tensor],
+    seen: Seen,
+    surroundings: Surroundings,
+    starts: Sequence[Start | None] = (),
+) -> Captured:
     """Copy right-hand sides, after their first evaluation.
 
     Args:
         declared: tensors that receive gradients, in the order of the gradients.
         seen: what the first evaluations showed.
         surroundings: those of the solve.
+        starts: for each, what its copy has to show at the start, but for names; None if that is not compared.
     Raises:
-        GradientRefused: a tensor with a hook enters in a way that does not let its gradient be summed up first.
+        GradientRefused: a tensor with a hook enters in a way that does not let its gradient be summed up first, or f
+            is too deep to be copied.
     """
     inputs = {id(x): x for x in (*declared, *seen.captured.values())}
     aliases = {key: seen.exchanged[key][1] if key in seen.exchanged else alias_of(x) for key, x in inputs.items()}
     copier = Copier(aliases, seen.changed.keys())
-    copies = [copier(field.function) for field in fields]
+    try:
+        copies = [copier(field.function) for field in fields]
+    except RecursionError as error:
+        raise GradientRefused(
+            "f is made of functions or layers that hold one another deeper than Python's recursion limit, so that it "
+            "cannot be copied for the backward pass; raise it by sys.setrecursionlimit, or hold them in a list"
+        ) from error
     shared = []
     for key, leaf in seen.hidden.items():
         if key not in copier.reached:
@@ -158,13 +177,22 @@ def capture(fields: Sequence[Field], declared: Iterable[Tensor], seen: Seen, sur
     inputs |= copier.inputs
     around = Around(surroundings, {key: pair for key, pair in outside.items() if key not in seen.hidden})
     known = {id(alias) for alias in (*aliases.values(), *copier.computed)}
-    guard = Guard(known, looks_at_all=bool(outside))
+    names = {id(alias): key for key, alias in aliases.items()}
+    originals = inputs.keys() - {key for key, alias in aliases.items() if alias is inputs.get(key)}
+
+    def guard(start: Start | None) -> Guard:
+        named = None if start is None else replace(start, names=names)
+        return Guard(known, originals=originals, looks_at_all=bool(outside), start=named)
+
     versions = [(aliases.get(key, x), version) for key, (x, version) in seen.entered.items()]
     return Captured(
         inputs=tuple(inputs.values()),
         aliases=tuple(aliases[key] for key in inputs),
         computed=tuple(copier.computed),
-        fields=tuple(_on(field, copy, around, guard).as_copy() for field, copy in zip(fields, copies, strict=True)),
+        fields=tuple(
+            _on(field, copy, around, guard(start)).as_copy()
+            for field, copy, start in zip(fields, copies, starts or [None] * len(copies), strict=True)
+        ),
         surroundings=surroundings,
         versions=tuple(versions),
         shared=tuple(shared),
@@ -208,8 +236,12 @@ def keep_graphs(field: Field, captured: Captured) -> Kept:
 
 
 def must_be_exchanged(x: Tensor) -> bool:
-    """Whether a graph that is differentiated stage by stage must not reach a tensor: its hooks, its own graph."""
-    return x.grad_fn is not None or bool(x._backward_hooks)
+    """Whether a graph that is differentiated stage by stage must not reach a tensor: its hooks, its own graph.
+
+    Of a sparse tensor, and of one of a type of its own, torch does not find the node either.
+    """
+    is_plain = x.layout == torch.strided and type(x) in (Tensor, torch.nn.Parameter)
+    return x.grad_fn is not None or bool(x._backward_hooks) or not is_plain
 
 
 def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:

@@ -1,6 +1,7 @@
-"""What a field's autograd graph reaches beyond its own evaluation."""
+"""What a field's autograd graph reaches: within its own evaluation, and beyond it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,40 +13,97 @@ from pyndereg.ivp.errors import GradientRefused
 AccumulateGrad: type = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
 
 
-def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int], first: int) -> list[Tensor]:
-    """The leaves that an evaluation depends on besides its arguments and those that are known.
+@dataclass(frozen=True)
+class Reached:
+    """What the graph of one evaluation reaches.
+
+    Attributes:
+        leaves: by their ids.
+        arguments: ids of the arguments that are no leaves and that it depends on.
+        nodes: how many operations it has, copies aside.
+    """
+
+    leaves: dict[int, Tensor]
+    arguments: frozenset[int]
+    nodes: int
+
+    def named(self, names: Mapping[int, int]) -> frozenset[int]:
+        """The names of what was reached, of those that have one, by their ids."""
+        return frozenset(names[key] for key in (*self.leaves, *self.arguments) if key in names)
+
+
+def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reached:
+    """What an evaluation depends on.
 
     Args:
         root: result of the evaluation, with its graph.
-        arguments: what it was given; the graph behind them is not followed.
-        known: ids of further leaves that it may depend on.
+        arguments: what it was given, and other tensors; the graph behind them is not followed.
         first: `torch.autograd._get_sequence_nr()` before it.
     Raises:
         GradientRefused: it depends on an older computed tensor, which only its own graph knows.
     """
-    arguments = tuple(arguments)
-    given = {id(argument) for argument in arguments}
     if root.grad_fn is None:
-        return [root] if root.requires_grad and id(root) not in given and id(root) not in known else []
-    visited: set[Any] = {None, *[argument.grad_fn for argument in arguments]}
-    found: dict[int, Tensor] = {}
-    pending: list[Any] = [root.grad_fn]
+        return Reached({id(root): root} if root.requires_grad else {}, frozenset(), 0)
+    ends = {(argument.grad_fn, argument.output_nr): id(argument) for argument in arguments}
+    leaves: dict[int, Tensor] = {}
+    ended: set[int] = set()
+    visited: set[Any] = set()
+    pending: list[tuple[Any, int]] = [(root.grad_fn, root.output_nr)]
+    nodes = 0
     while pending:
-        node = pending.pop()
-        if node in visited:
+        edge = pending.pop()
+        node: Any = edge[0]
+        if node is None or node in visited:
+            continue
+        if edge in ends:
+            ended.add(ends[edge])
             continue
         visited.add(node)
         if type(node) is AccumulateGrad:
-            leaf = node.variable
-            if id(leaf) not in given and id(leaf) not in known:
-                found[id(leaf)] = leaf
+            leaves[id(node.variable)] = node.variable
         elif node._sequence_nr() < first:
             raise GradientRefused(
                 f"f depends on a tensor that was computed before this evaluation (by {node.name()}) and reaches it in "
                 "a way that cannot be followed, so its gradient would be lost; compute it before the solve and let f "
-                "find it as an attribute or in a closure, list it in params=, or detach it"
+                "find it as an attribute or in a closure, or detach it"
             )
         else:
-            for successor, _ in node.next_functions:
-                pending.append(successor)
-    return list(found.values())
+            nodes += type(node).__name__ != "CloneBackward0"
+            pending.extend(node.next_functions)
+    return Reached(leaves, frozenset(ended), nodes)
+
+
+def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int], first: int) -> list[Tensor]:
+    """The leaves that an evaluation depends on besides its arguments and those that are known.
+
+    Args:
+        root, arguments, first: see `reached_from`.
+        known: ids of further leaves that it may depend on.
+    """
+    arguments = tuple(arguments)
+    given = {id(argument) for argument in arguments}
+    leaves = reached_from(root, arguments, first).leaves
+    return [leaf for key, leaf in leaves.items() if key not in given and key not in known]
+
+
+def gradients_of(
+    outputs: Sequence[Tensor] | Tensor,
+    inputs: Sequence[Any],
+    cotangents: Sequence[Tensor] | Tensor,
+    *,
+    retain_graph: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """`torch.autograd.grad` of evaluations of f; None for an input that they do not depend on.
+
+    Raises:
+        GradientRefused: the graph has a part that only `backward()` can differentiate.
+    """
+    try:
+        return torch.autograd.grad(outputs, inputs, cotangents, retain_graph=retain_graph, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise GradientRefused(
+            "f calls torch.utils.checkpoint with use_reentrant=True, whose graph cannot be differentiated with respect "
+            "to chosen tensors; pass use_reentrant=False"
+        ) from error

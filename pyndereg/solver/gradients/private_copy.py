@@ -5,6 +5,8 @@ shared. Tensors keep their memory: a tensor that receives a gradient is replaced
 detached view, and those that an evaluation changes in place by a clone, so that evaluating the copy changes nothing.
 """
 
+import copyreg
+import enum
 import functools
 import types
 from collections import OrderedDict
@@ -115,6 +117,8 @@ class Copier:
             return self._partial
         if kind in (list, dict, OrderedDict) or isinstance(value, tuple):
             return self._container if len(value) <= LONGEST_CONTAINER else None
+        if isinstance(value, enum.Enum):  # is itself wherever it is asked for
+            return None
         if callable(value) and hasattr(value, "__dict__") and not isinstance(value, type) and not is_library(kind):
             return self._object
         return None
@@ -154,8 +158,11 @@ class Copier:
         if original is not None:  # what a compiled or distributed module runs, without what it does to gradients
             self._memo[id(module)] = copy = self(original)
             return copy
-        copy: Any = object.__new__(type(module))
+        copy: Any = new_of(module)
+        if copy is None:  # a proxy, say
+            return module
         self._memo[id(module)] = copy
+        self._copy_slots(module, copy)
         attributes = copy.__dict__
         attributes.update(module.__dict__)
         if attributes.get("_compiled_call_impl") is not None:
@@ -178,11 +185,19 @@ class Copier:
         return copy
 
     def _object(self, value: Any) -> Any:
-        copy = object.__new__(type(value))
+        copy: Any = new_of(value)
+        if copy is None:
+            return value
         self._memo[id(value)] = copy
+        self._copy_slots(value, copy)
         copy.__dict__.update({name: self(item) for name, item in value.__dict__.items()})
         self._note_numbers(value.__dict__, copy.__dict__)
         return copy
+
+    def _copy_slots(self, value: Any, copy: Any) -> None:
+        for name in slots_of(type(value)):
+            if hasattr(value, name):
+                object.__setattr__(copy, name, self(getattr(value, name)))
 
     def _note_numbers(self, original: Any, copy: Any) -> None:
         for name, value in original.items():
@@ -216,8 +231,11 @@ class Copier:
         if any(one is not other for one, other in zip(items, originals, strict=True)):
             if is_dict:
                 copy = kind(zip(container, items, strict=True))
+            elif kind is list:
+                copy = items
             else:
-                copy = kind(*items) if hasattr(kind, "_fields") else kind(items)
+                copy = tuple.__new__(kind, items)  # whatever its own constructor asks for
+                vars(copy).update(vars(container)) if hasattr(container, "__dict__") else None
             self._memo[id(container)] = copy
         return self._memo[id(container)]
 
@@ -269,6 +287,20 @@ class Copier:
         for name in names:
             copy[name] = self(original[name])
         return copy
+
+
+def new_of(value: Any) -> Any:
+    """An object of a value's class with nothing in it; None where there is none: of a kind of dictionary, say."""
+    try:
+        return object.__new__(type(value))
+    except TypeError:
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def slots_of(kind: type) -> tuple[str, ...]:
+    """The names of what objects of a class keep outside of their dictionary."""
+    return tuple(copyreg._slotnames(kind))  # type: ignore[attr-defined]
 
 
 SIMPLE = frozenset({bool, int, float, complex, str, bytes, type(None), set, frozenset, torch.dtype, torch.device})

@@ -18,6 +18,11 @@ def shaped_like(x: Tensor, numbers: Tensor) -> Tensor:
     return torch.view_as_complex(numbers.view(*x.shape, 2))
 
 
+def zeros_for(x: Tensor) -> Tensor:
+    """No gradient yet of a tensor, which may be sparse."""
+    return torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+
+
 def add_to(totals: list[Tensor | None], parts: Sequence[Tensor | None], scale: float = 1.0) -> None:
     """Add parts to totals in place; None is a gradient that does not exist, rather than zero."""
     dense: tuple[list[Tensor], list[Tensor]] = ([], [])

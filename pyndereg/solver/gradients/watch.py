@@ -1,6 +1,7 @@
 """One evaluation of a right-hand side, watched: which tensors enter it, and whether it is the same function again."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from pyndereg.ivp.errors import GradientRefused
-from pyndereg.solver.gradients.graph import foreign_to
+from pyndereg.solver.gradients.graph import reached_from
 
 # Whether a tensor belongs to one of torch.func's transforms.
 is_transformed: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined]
@@ -45,6 +46,7 @@ class Seen:
         draws: whether random numbers were drawn from torch's generators, or from one of `generators`.
         generators: of the user's, that it was given.
         coarsest: the largest unit roundoff among the results of its operations.
+        reached: which of the captured tensors its graph leads to, and how many operations it has; None without a graph.
     """
 
     captured: dict[int, Tensor] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Seen:
     draws: bool = False
     generators: tuple[torch.Generator, ...] = ()
     coarsest: float = 0.0
+    reached: tuple[frozenset[int], int] | None = None
 
     def merged(self, other: "Seen") -> "Seen":
         """What two evaluations showed together."""
@@ -173,6 +176,8 @@ class Exchange(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """One call of a torch function."""
+        if func in GETTERS:
+            return func(*args)
         return func(*mapped(self._enter, args), **mapped(self._enter, kwargs or {}))
 
     def _enter(self, x: Tensor) -> Tensor:
@@ -210,15 +215,42 @@ def watched(
     if id(result) in seen.exchanged:
         result = seen.exchanged[id(result)][1]
     if torch.is_grad_enabled():
-        known = {*seen.made, *(id(alias) for _, alias in seen.exchanged.values())}
-        for leaf in foreign_to(result, (*arguments, *seen.captured.values()), known, first):
-            seen.captured[id(leaf)] = seen.hidden[id(leaf)] = leaf
+        names = {id(alias): key for key, (_, alias) in seen.exchanged.items()}
+        known = {*map(id, arguments), *seen.made, *names, *seen.captured}
+        reached = reached_from(result, (*arguments, *seen.captured.values()), first)
+        for key, leaf in reached.leaves.items():
+            if key not in known:
+                seen.captured[key] = seen.hidden[key] = leaf
+        seen.reached = (reached.named(names | {key: key for key in seen.captured}), reached.nodes)
     return result, seen
 
 
 def eagerly() -> AbstractContextManager[object]:
     """Compiled functions run as they were written, where torch.compile is in use at all."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    return EAGER if "torch._dynamo" in sys.modules else nullcontext()
+
+
+class Eager(AbstractContextManager[None]):
+    """The compiler's stance belongs to the process: the first thread that enters sets it, the last one puts it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._stance: AbstractContextManager[Any] = nullcontext()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._stance = torch.compiler.set_stance("force_eager")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._stance.__exit__(None, None, None)
+
+
+EAGER = Eager()
 
 
 @cache
@@ -228,8 +260,13 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 
 
 def alias_of(x: Tensor) -> Tensor:
-    """A leaf with the same memory, to differentiate with respect to in place of a tensor."""
-    return x.detach().requires_grad_()
+    """A leaf with the same memory, to differentiate with respect to in place of a tensor; like it in type, too."""
+    alias: Any = x.detach()
+    if isinstance(x, nn.Parameter) and type(alias) is Tensor:
+        alias = Tensor._make_subclass(type(x), alias, True)  # type: ignore[attr-defined]
+    if x.__dict__:
+        alias.__dict__.update(x.__dict__)
+    return alias.requires_grad_()
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyndereg.solver.adjoints import check_unchanged, refuse_second_derivatives, version_of
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.graph import gradients_of
 from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.stochastic.integration import SavedBetween, StochasticTrajectory, TakenStep, TakeStep
 
@@ -94,6 +95,8 @@ def _sweep(
             at_end = at_end if at_next is None else add(at_end, at_next)
             arrived.insert(0, (at_end, _row(scaled_error, i), _row(stiffness, i)))
             at_next = at_start
+        if segment.start == 0:
+            captured.expect_start()
         pulled = _pull(again, captured.targets, state, arrived, ends, agreement)
         adjoint = at_next if pulled[0] is None else add(at_next, pulled[0])
         adjoint = torch.zeros_like(y0) if adjoint is None else adjoint
@@ -137,7 +140,7 @@ def _pull(
                 agreement.compare(step.t, y.detach(), end, (y - step.y0).detach())
             pairs += zip((y, step.scaled_error, step.stiffness), arrived, strict=True)
     used = [(x, v) for x, v in pairs if x is not None and v is not None and x.requires_grad]
-    return torch.autograd.grad([x for x, _ in used], (leaf, *params), [v for _, v in used], allow_unused=True)
+    return gradients_of([x for x, _ in used], (leaf, *params), [v for _, v in used])
 
 
 def arriving(ctx: Any, i: int, saved: Tensor | None, sampled: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

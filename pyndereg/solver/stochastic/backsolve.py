@@ -23,6 +23,7 @@ from pyndereg.solver.adjoints import (
 from pyndereg.solver.continuous import refuse_unseen_changes
 from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.graph import gradients_of
 from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.stochastic.adjoint import add, arriving
@@ -63,8 +64,10 @@ class BacksolvedSolve:
         """
         agreement = Agreement(y0.dtype, self.captured.coarsest)
         t = torch.full((), self.t0, dtype=y0.dtype, device=y0.device)
-        with torch.no_grad():
-            agreement.compare(self.t0, self.captured.fields[0](t, y0.detach()), self.start, self.start)
+        self.captured.expect_start()
+        with torch.enable_grad():
+            drift, _ = (field(t, y0.detach().requires_grad_()) for field in self.captured.fields)
+        agreement.compare(self.t0, drift.detach(), self.start, self.start)
         agreement.check()
 
 
@@ -154,7 +157,7 @@ def _heun(
             moved = solve.motion(t, dt, leaf, dW)
         if not moved.requires_grad:
             return moved, torch.zeros_like(y)
-        found = torch.autograd.grad(moved, (leaf, *solve.captured.targets), a, allow_unused=True)
+        found = gradients_of(moved, (leaf, *solve.captured.targets), a)
         add_to(gradients, found[1:], -0.5)
         return moved.detach(), torch.zeros_like(y) if found[0] is None else found[0]
 

@@ -349,7 +349,7 @@ def gradients_are_there_already(world):
     for param in net.parameters():
         param.grad = torch.ones_like(param)
     y1 = world.solve(net)
-    world.backward(y1)
+    world.backward(y1, retain_graph=True)  # of y0
     world.backward(world.solve(net))
 
 

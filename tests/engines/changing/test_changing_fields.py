@@ -19,6 +19,7 @@ from tests.engines.changing import (  # noqa: F401 (their scripts are in KINDS)
     bindings,
     computed,
     hooks,
+    identity,
     in_place,
     layers,
     randomness,

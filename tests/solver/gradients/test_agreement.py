@@ -28,9 +28,9 @@ def test_equal_states_agree_and_so_does_nothing():
 
 
 @pytest.mark.parametrize(("factor", "agrees"), [(0.9, True), (1.1, False)])
-def test_a_step_may_differ_by_the_root_of_the_roundoff_in_units_of_what_it_moves(factor, agrees):
+def test_a_step_may_differ_by_256_roundoffs_in_units_of_what_it_moves(factor, agrees):
     found, moved, dt = agreement(), 3.0, 0.1
-    off = factor * math.sqrt(EPS) * moved * dt
+    off = factor * 256 * EPS * moved * dt
     found.compare(0.5, state(off, 0.0), state(0.0, 0.0), state(moved, -1.0), -dt)
     if agrees:
         found.check()
@@ -75,3 +75,14 @@ def test_a_state_that_is_no_number_where_it_was_one_does_not_agree(wrong):
     found.compare(0.0, state(wrong), state(1.0), state(1.0))
     with pytest.raises(nde.GradientRefused):
         found.check()
+
+
+@pytest.mark.parametrize(("rtol", "factor", "agrees"), [(1e-6, 1.01, True), (1e-6, 1.05, False), (1e-13, 1.05, True)])
+def test_errors_of_steps_may_differ_by_a_fiftieth_and_rounding(rtol, factor, agrees):
+    kept = state(0.5, math.nan, 0.1)
+    if agrees:
+        agreement().check_errors(kept * factor, kept, state(1.0), rtol, 0.0)
+        return
+    with pytest.raises(nde.GradientRefused) as raised:
+        agreement().check_errors(kept * factor, kept, state(1.0), rtol, 0.0)
+    check_sentence(raised.value, "step 0", "SaveAt(dense=True)")

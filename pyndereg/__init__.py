@@ -4,6 +4,7 @@
 from pyndereg.julia_runtime import before_torch as _before_torch  # noqa: F401  # isort: skip
 
 from pyndereg import fields, functional, regularizers
+from pyndereg.first_step import Remembered
 from pyndereg.ivp import (
     AdjointFailed,
     Backprop,
@@ -48,6 +49,7 @@ __all__ = [
     "NeuralSDE",
     "ODEProblem",
     "QuadratureAdjoint",
+    "Remembered",
     "SDEProblem",
     "SaveAt",
     "Solution",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines import get_engine
+from pyndereg.first_step import Remembered, given_length
 from pyndereg.ivp import (
     DiscreteAdjoint,
     Gradient,
@@ -67,6 +68,8 @@ def solve(
         raise_on_failure: raise `SolveFailed` unless the end was reached; otherwise look at `solution.status`.
         dt: step length of a fixed-step method, length of the first step of an adaptive one (automatic by default);
             positive, in the problem's time units. Fixed steps begin at t0 + i dt, and the last one ends at t1.
+        first_step: what an adaptive method starts with: `"search"` (default), a length, in the problem's time units, or
+            a `Remembered()`, which hands the length that this solve's first step could have had to the next solve.
         steps, grid: instead of `dt`, a number of equal steps, or the times from t0 to t1 at which steps end. Shape
             (steps + 1,), in the problem's time units.
         adaptive: False takes steps as `dt`, `steps` or `grid` say with an adaptive method.
@@ -102,6 +105,7 @@ def solve(
         raise TypeError(
             f"problem is a {type(problem).__name__}; pass ODEProblem(f, y0, t0, t1) or SDEProblem(f, g, y0, t0, t1)"
         )
+    first_step = options.pop("first_step", None)
     tolerance = STOCHASTIC_TOLERANCE if isinstance(problem, SDEProblem) else SolveOptions.rtol
     checked = SolveOptions(
         method=default_method(problem) if method is None else method,
@@ -109,10 +113,13 @@ def solve(
         atol=tolerance if atol is None else atol,
         saveat=saveat if isinstance(saveat, SaveAt) else SaveAt(times=saveat),
         gradient=gradient,
+        first_step=given_length(first_step),
         **options,
     )
     with ordinary_tensors():
         solution = solve_with_penalties(get_engine(engine), _ordinary(problem), checked, regularizers)
+    if isinstance(first_step, Remembered):
+        first_step.remember(solution)
     if raise_on_failure and not solution.status.succeeded:
         raise SolveFailed(solution.status, solution, problem.interval[1], _is_singular_at_end(problem, solution))
     return solution

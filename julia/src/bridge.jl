@@ -140,6 +140,8 @@ struct Reply
     rows::Ptr{Float64}
     states::Ptr{Cvoid}
     messages::Int64
+    first_rejected::Int64
+    order::Float64
 end
 
 const STATUSES = Dict(
@@ -195,6 +197,7 @@ function solve(request::Request, field::Field, algorithm, ::Type{T}) where {T}
     reply = Reply(
         hold(record), get(STATUSES, result.retcode, 4), length(result.t), result.rejected, result.evaluations,
         result.t_reached, length(result.saved), pointer(result.rows), pointer(result.states), length(result.messages),
+        result.first_rejected, result.order,
     )
     return record, reply
 end

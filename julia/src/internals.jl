@@ -15,6 +15,19 @@ own_stiffness(integrator) = integrator.eigen_est
 "Whether the algorithm has an error estimate."
 is_adaptive(algorithm) = SciMLBase.isadaptive(algorithm)
 
+"""
+    error_order(algorithm)
+
+The power of its length by which the error estimate of a step grows: the algorithm's order; NaN where that varies.
+"""
+function error_order(algorithm)
+    try
+        return Float64(SciMLBase.alg_order(algorithm))
+    catch
+        return NaN
+    end
+end
+
 "Whether the algorithm solves implicit equations."
 is_implicit(algorithm) = OrdinaryDiffEqCore.isimplicit(algorithm)
 

@@ -8,6 +8,7 @@ Keeps the record of accepted steps and the states at their starts.
 - `rows`: t, dt, scaled error and stiffness of each step, one step after the other.
 - `states`: the states kept, one after the other; `kept`: the indices of the steps that they begin. With `keep_states` all
   of them and, after the solve, the last state too; with `checkpoints` at most that many.
+- `first_rejected`: how often the first step was tried before it was accepted.
 """
 mutable struct Recorder{T, S}
     const rows::Vector{Float64}
@@ -18,11 +19,12 @@ mutable struct Recorder{T, S}
     const has_error::Bool
     const estimate::S
     stride::Int
+    first_rejected::Int
 end
 
 function Recorder(u::AbstractArray{T}; keep_states, checkpoints, has_error, estimate) where {T}
     return Recorder(
-        Float64[], T[], Int[], keep_states, checkpoints, has_error, estimate, 1
+        Float64[], T[], Int[], keep_states, checkpoints, has_error, estimate, 1, 0
     )
 end
 
@@ -30,6 +32,7 @@ end
 function (recorder::Recorder)(u, t, integrator)
     check_cancelled()
     restore_step_length!(integrator)
+    isempty(recorder.rows) && (recorder.first_rejected = integrator.stats.nreject)
     push!(
         recorder.rows, integrator.tprev, integrator.t - integrator.tprev,
         recorder.has_error ? scaled_error(integrator) : NaN, recorder.estimate(integrator)

@@ -26,6 +26,7 @@ Solve du/dt = f(u, p, t) and keep what the solver knew about every accepted step
   the same in one matrix, shape (4, steps).
 - `states`: matrix of the states kept, shape (length(u0), count), and `kept`, the indices of the steps they begin.
 - `retcode`: how it ended, a symbol, see `return_code`; `rejected`, `evaluations`: counts; `messages`: warnings of the solver.
+- `first_rejected`: how many of the rejected were tries of the first step; `order`: of the step's error, see `error_order`.
 - `solution`: OrdinaryDiffEq's, or nothing.
 """
 function solve(
@@ -71,7 +72,7 @@ function solve(
         u1, t_reached = Float64(integrator.t), saved = keep_solution ? interpolated(integrator, saveat) : integrator.sol.u,
         t = rows[1, :], dt = rows[2, :], scaled_error = rows[3, :], stiffness = rows[4, :], rows,
         states = reshape(recorder.states, length(u0), :), recorder.kept,
-        retcode, rejected = Int(integrator.stats.nreject),
+        retcode, rejected = Int(integrator.stats.nreject), recorder.first_rejected, order = error_order(algorithm),
         counted.evaluations, logger.messages, solution = keep_solution ? integrator.sol : nothing,
     )
 end

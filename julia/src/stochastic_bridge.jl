@@ -76,6 +76,7 @@ function solve_request(request::StochasticRequest, f::Field, g::Field, algorithm
     reply = Reply(
         hold((; result)), get(STATUSES, result.retcode, 4), length(result.t), result.rejected, result.evaluations,
         result.t_reached, length(result.saved), pointer(result.rows), pointer(result.states), length(result.messages),
+        result.first_rejected, result.order,
     )
     return StochasticReply(reply, result.diffusion_evaluations, pointer(result.kept), length(result.kept))
 end

@@ -45,6 +45,7 @@ end
 @testset "what is known of an algorithm" begin
     rodas, euler = algorithm("Rodas5P"), algorithm("euler")
     @test NDERegEngine.is_implicit(rodas) && !NDERegEngine.is_implicit(Tsit5())
+    @test NDERegEngine.error_order(Tsit5()) === 5.0 && isnan(NDERegEngine.error_order(algorithm("QNDF")))
     @test NDERegEngine.is_adaptive(Tsit5()) && !NDERegEngine.is_adaptive(euler)
     @test NDERegEngine.is_explicit_runge_kutta(Tsit5()) && !NDERegEngine.is_explicit_runge_kutta(rodas)
     @test !NDERegEngine.is_explicit_runge_kutta(AutoTsit5(Tsit5()))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
-from pyndereg.ivp.stepping import checked_count, checked_longest, checked_times, refuse_contradictions
+from pyndereg.ivp.stepping import checked_count, checked_first, checked_longest, checked_times, refuse_contradictions
 from pyndereg.numbers import as_float64, at_least, onto_interval, positive, real
 
 
@@ -221,6 +221,7 @@ class SolveOptions:
     grid: Sequence[float] | Tensor | None = None
     steps: int | None = None
     dt_max: float | None = None
+    first_step: float | None = None
     breakpoints: Sequence[float] | Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -238,6 +239,11 @@ class SolveOptions:
             if dt is None or not 0 < dt < math.inf:
                 raise ValueError(f"dt is {self.dt!r}; pass a positive step length, whatever the direction of time")
             object.__setattr__(self, "dt", dt)
+        if self.dt is not None and self.first_step is not None:
+            raise ValueError(
+                "dt and first_step were given; pass first_step= for the length of an adaptive method's first step, dt= "
+                "for steps of one length"
+            )
         object.__setattr__(self, "max_steps", at_least(self.max_steps, 1, "max_steps"))
         if self.stiffness not in STIFFNESS_NORMS:
             raise ValueError(f"stiffness is {self.stiffness!r}; pass one of {', '.join(map(repr, STIFFNESS_NORMS))}")
@@ -255,6 +261,8 @@ class SolveOptions:
             object.__setattr__(self, "steps", checked_count(self.steps))
         if self.dt_max is not None:
             object.__setattr__(self, "dt_max", checked_longest(self.dt_max))
+        if self.first_step is not None:
+            object.__setattr__(self, "first_step", checked_first(self.first_step))
         refuse_contradictions(self.dt, self.grid, self.steps, self.max_steps)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,7 @@
 """The answer: a solution and the record of the steps that led to it."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -49,6 +50,9 @@ class Statistics:
         diffusion_nfe: evaluations of a stochastic problem's g, likewise.
         local_nfe: how many of the former belong to the fresh steps of local regularizers.
         accepted, rejected: attempted steps by their outcome.
+        first_step: length of the first accepted step, in the problem's time units; NaN where steps are planned.
+        first_growth: factor by which it could have been longer for its error to be just within the tolerance.
+        first_rejected: how often the first step was tried before it was accepted.
     """
 
     nfe: int
@@ -56,6 +60,9 @@ class Statistics:
     rejected: int
     local_nfe: int = 0
     diffusion_nfe: int = 0
+    first_step: float = math.nan
+    first_growth: float = math.nan
+    first_rejected: int = 0
 
 
 @with_parts_that_change

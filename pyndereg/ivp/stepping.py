@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyndereg.numbers import as_float64
+from pyndereg.numbers import as_float64, real
 
 # The ends of a grid may be rounded to float32, in which schedules of samplers are often made.
 ROUNDING = 2.0**-23
@@ -62,6 +62,37 @@ def checked_longest(dt_max: Any) -> float:
     if not longest > 0:
         raise ValueError(f"dt_max is {dt_max!r}; pass a positive step length, whatever the direction of time")
     return longest
+
+
+def checked_first(first_step: Any) -> float:
+    """The length of the first step.
+
+    Raises:
+        ValueError: it is no positive number.
+    """
+    length = None if isinstance(first_step, str) else real(first_step, "first_step")
+    if length is None or not 0 < length < math.inf:
+        raise ValueError(
+            f"first_step is {first_step!r}; pass a positive step length, whatever the direction of time, 'search', or "
+            "Remembered()"
+        )
+    return length
+
+
+def refuse_first_step(first_step: float | None, name: str, reason: str) -> None:
+    """Refuse a first step where steps are planned.
+
+    Args:
+        name: the method's.
+        reason: why they are.
+    Raises:
+        ValueError: there is one.
+    """
+    if first_step is not None:
+        raise ValueError(
+            f"first_step was given, and method {name!r} {reason}, so that all steps are planned; pass their length as "
+            "dt="
+        )
 
 
 def refuse_contradictions(dt: Any, grid: Sequence[float] | None, steps: int | None, max_steps: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyndereg.fields import Autonomous
+from pyndereg.first_step import FirstStep
 from pyndereg.ivp import Solution
 from pyndereg.models.neural_ode import NeuralODE
 from pyndereg.models.recurrent import Direction, SeriesEncoder
@@ -55,6 +56,7 @@ class LatentODE(nn.Module):
         sample_in_evaluation: whether the latent state is drawn in evaluation too; else it is then the mean.
         dynamics: the field, a module called as `dynamics(t, z)`, in place of the one above.
         t0, t1: ends of the interval, in the unit of the times, which lie inside.
+        first_step: see `pyndereg.solve`; a `Remembered()` belongs to the module and its `state_dict`.
         options: of the `NeuralODE`, `saveat` aside: method, rtol, atol, gradient, engine, regularizers, and
             end_time_sampling=EndTimeSampling() for random save times in training.
     Source: [@rubanova2019latent], with the solver's estimates as penalties [@pal2021opening].
@@ -78,6 +80,7 @@ class LatentODE(nn.Module):
         dynamics: nn.Module | None = None,
         t0: float = 0.0,
         t1: float = 1.0,
+        first_step: FirstStep = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -112,6 +115,7 @@ class LatentODE(nn.Module):
             _initialize(module)
         nn.init.constant_(law.bias[latent:], 2.0 * math.log(first_deviation))
         self.sample_in_evaluation = sample_in_evaluation
+        self.first_step = first_step
         self.options = {"t0": t0, "t1": t1, **options}
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> LatentSeries:
@@ -131,7 +135,8 @@ class LatentODE(nn.Module):
         if self.training or self.sample_in_evaluation:
             start = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         # Times belong to the data, not to the model, hence a layer for these times.
-        layer = NeuralODE(self.dynamics, saveat=times, **self.options).train(self.training)
+        layer = NeuralODE(self.dynamics, saveat=times, first_step=self.first_step, **self.options)
+        layer.train(self.training)
         states, solution = layer(start)
         assert isinstance(states, Tensor)
         return LatentSeries(self.decoder(states).transpose(0, 1), mean, log_variance, solution)

@@ -127,6 +127,18 @@ def first_step(
     return search.length(trial, speed, change, order)
 
 
+def possible_growth(scaled_error: float, order: float) -> float:
+    """By which factor a step could have been longer, or should have been shorter, to have the error 0.9^order.
+
+    Args:
+        scaled_error: its error in units of the tolerance, >= 0; NaN if it is not known.
+        order: the error grows as its length to this power.
+    Returns:
+        A factor > 0; infinity for no error, NaN if it is not known.
+    """
+    return math.inf if scaled_error == 0 else 0.9 * scaled_error ** (-1 / order)
+
+
 class FirstStepSearch:
     """The search for a first step's length, given sizes in units of the tolerance.
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
 from pyndereg.ivp import Status
-from pyndereg.solver.control import Controller
+from pyndereg.solver.control import Controller, possible_growth
 from pyndereg.solver.plans import Plan, PlannedStep
 from pyndereg.solver.times import origin_of
 
@@ -41,6 +41,8 @@ class March(Generic[StepT]):
         rejected: count of rejected steps.
         proposed: length of the last step before it was cut to end at t1, > 0: what a march that goes on would try.
         t_reached: end of the last accepted step.
+        first_error: scaled error of the first accepted step; NaN where steps are planned.
+        first_rejected: how often it was tried before.
     """
 
     t_reached: float
@@ -49,6 +51,15 @@ class March(Generic[StepT]):
     dt: list[float] = field(default_factory=list)
     rejected: int = 0
     proposed: float = math.nan
+    first_error: float = math.nan
+    first_rejected: int = 0
+
+    def first(self, order: float) -> dict[str, Any]:
+        """What `Statistics` say of the first step, of a method whose error has this order."""
+        if math.isnan(self.first_error):
+            return {}
+        growth = possible_growth(self.first_error, order)
+        return {"first_step": abs(self.dt[0]), "first_growth": growth, "first_rejected": self.first_rejected}
 
 
 def march(
@@ -135,6 +146,8 @@ def _search(
         step = attempt(t, direction * dt)
         error = step.scaled_error.item() if step.scaled_error is not None else math.nan
         if controller.accepts(error):
+            if not result.t:
+                result.first_error, result.first_rejected = error, result.rejected
             now = end if is_last else now + direction * dt
             result.t_reached = t1 if is_last else origin + now
             result.t.append(t)

@@ -35,7 +35,8 @@ function NDERegEngine.solve_stochastic(
         u1, t_reached = Float64(integrator.t), saved = integrator.sol.u,
         t = rows[1, :], dt = rows[2, :], scaled_error = rows[3, :], stiffness = rows[4, :], rows,
         states = reshape(recorder.states, length(u0), :), recorder.kept,
-        retcode, rejected = Int(integrator.stats.nreject),
+        retcode, rejected = Int(integrator.stats.nreject), recorder.first_rejected,
+        order = NDERegEngine.error_order(algorithm) + 0.5,
         f.evaluations, diffusion_evaluations = g.evaluations, logger.messages, solution = nothing,
     )
 end

@@ -1,9 +1,12 @@
 """What decides on the steps of an embedded solve: an error estimate, or the user."""
 
-from pyndereg.ivp import SolveOptions
-from pyndereg.ivp.stepping import grid_between
+import math
+from dataclasses import replace
+
+from pyndereg.ivp import Backprop, SaveAt, SolveOptions
+from pyndereg.ivp.stepping import grid_between, refuse_first_step
 from pyndereg.solver.control import Controller, PIController
-from pyndereg.solver.plans import FixedStep, GridSteps, Plan
+from pyndereg.solver.plans import FixedStep, GridSteps, OneStep, Plan
 
 
 def control_of(
@@ -22,6 +25,7 @@ def control_of(
         _refuse_plans(options, name)
         return controller.no_longer_than(options.dt_max)
     reason = "has no error estimate" if controller is None else "was asked for with adaptive=False"
+    refuse_first_step(options.first_step, name, reason)
     for option, value in (("dt_max", options.dt_max), ("breakpoints", options.breakpoints)):
         if value is not None:
             raise ValueError(
@@ -38,6 +42,13 @@ def control_of(
             f"method {name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01, or steps= or grid="
         )
     return FixedStep(float(options.dt))
+
+
+def one_step_of(options: SolveOptions) -> tuple[SolveOptions, OneStep]:
+    """Options and control of a single step of automatic length, differentiated through its own graph."""
+    alone = dict.fromkeys(("dt", "first_step", "grid", "steps"))
+    one = replace(options, **alone, saveat=SaveAt(), gradient=Backprop(), max_steps=1)  # type: ignore[arg-type]
+    return one, OneStep(math.inf if options.dt_max is None else options.dt_max)
 
 
 def _refuse_plans(options: SolveOptions, name: str) -> None:

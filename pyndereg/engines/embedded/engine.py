@@ -1,20 +1,18 @@
 """The embedded engine: what it answers, and what it refuses."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pyndereg.engines.embedded.control import one_step_of
 from pyndereg.engines.embedded.dense import dense_output
 from pyndereg.engines.embedded.forward import step_control
 from pyndereg.engines.embedded.run import Run, run
 from pyndereg.engines.embedded.segments import solve_in_segments
 from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic, stochastic_control
 from pyndereg.ivp import (
-    Backprop,
     ContinuousAdjoint,
     ODEProblem,
     Problem,
-    SaveAt,
     SDEProblem,
     Solution,
     SolveOptions,
@@ -26,7 +24,6 @@ from pyndereg.ivp.julia import JuliaFunction, JuliaMethod, JuliaSensealg
 from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.segment import segment_of
 from pyndereg.ivp.stepping import breakpoints_between
-from pyndereg.solver.plans import OneStep
 from pyndereg.solver.stochastic.path import path_of
 from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.tableaus import get_tableau
@@ -60,9 +57,8 @@ class EmbeddedEngine:
         if isinstance(problem, SDEProblem):
             return fresh_stochastic_step(problem, options)
         tableau = get_tableau(str(options.method))
-        one = replace(options, dt=None, grid=None, steps=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
-        longest = math.inf if options.dt_max is None else options.dt_max
-        made = run(problem, one, tableau, problem.interval[1], OneStep(longest), constant_start=constant_start)
+        one, control = one_step_of(options)
+        made = run(problem, one, tableau, problem.interval[1], control, constant_start=constant_start)
         return _solution(problem, one, tableau, made)
 
     def _solve_in_segments(self, problem: Problem, options: SolveOptions, samplers: Sequence[Sampler]) -> Solution:
@@ -94,7 +90,7 @@ def _solution(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made
         y=layout.result(y1[None].clone() if saves_end_only else made.saved),
         y1=layout.result(y1),
         steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), made.scaled_error, made.stiffness),
-        stats=Statistics(nfe=made.nfe, accepted=len(result.t), rejected=result.rejected),
+        stats=Statistics(made.nfe, len(result.t), result.rejected, **result.first(tableau.order)),
         status=result.status,
         t_reached=result.t_reached,
         interpolate=dense_output(problem, options, tableau, made),

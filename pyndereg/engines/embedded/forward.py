@@ -153,8 +153,9 @@ class Forward:
         options, controller = self.options, self.controller
         if isinstance(controller, Plan) and not isinstance(controller, OneStep):
             return math.inf  # never used: a plan has lengths of its own
-        if options.dt is not None:
-            return float(options.dt)
+        given = options.dt or options.first_step
+        if given is not None:
+            return given
 
         def flat(t: Tensor, y: Tensor) -> Tensor:
             return method.field(t, y.view(method.shape)).reshape(-1)

@@ -139,7 +139,9 @@ def _differentiable(
 def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Captured) -> AdjointSolve:
     """The backward solve: the forward solve's choices, where the adjoint has none of its own."""
     problem, options, layout = forward.problem, forward.options, forward.problem.layout
-    chosen = options if gradient.method is None else replace(options, method=gradient.method, grid=None, steps=None)
+    chosen = replace(options, first_step=None)
+    if gradient.method is not None:
+        chosen = replace(chosen, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
     rtol = options.rtol if gradient.rtol is None else gradient.rtol
     atol = options.atol if gradient.atol is None else gradient.atol

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pyndereg.ivp import Problem, SaveAt, Solution, SolveOptions, State, Statistics, Status, StepRecord
+from pyndereg.ivp import Problem, SaveAt, Solution, SolveOptions, State, Status, StepRecord
 from pyndereg.ivp.problem import Time
 from pyndereg.ivp.sampling import Sample, Sampler
 from pyndereg.ivp.segment import segment_of
@@ -109,7 +109,7 @@ def _joined(
         y=y,
         y1=last.y1,
         steps=StepRecord(*(torch.cat(columns) for columns in zip(*map(_columns, parts), strict=True))),
-        stats=Statistics(**{name: sum(getattr(part.stats, name) for part in parts) for name in COUNTS}),
+        stats=replace(parts[0].stats, **{name: sum(getattr(part.stats, name) for part in parts) for name in COUNTS}),
         status=last.status,
         t_reached=last.t_reached,
         interpolate=_JoinedDense(tuple(parts), interval[0], tuple(points)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyndereg.engines.embedded.control import control_of
+from pyndereg.engines.embedded.control import control_of, one_step_of
 from pyndereg.engines.embedded.stochastic_start import begin
 from pyndereg.ivp import (
     Backprop,
@@ -81,10 +81,9 @@ def stochastic_control(problem: SDEProblem, options: SolveOptions) -> Controller
 def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:
     """The first step of a solve, of automatic length and along a path of its own, whatever its error is."""
     method = get_method(str(options.method), problem.noise, problem.interpretation)
-    one = replace(options, dt=None, grid=None, steps=None, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
+    one, control = one_step_of(options)
     path = _IndependentIncrements(problem)
-    longest = math.inf if options.dt_max is None else options.dt_max
-    return _solution(_Run(problem, one, method, OneStep(longest), problem.t1, path), ())
+    return _solution(_Run(problem, one, method, control, problem.t1, path), ())
 
 
 def _check(problem: SDEProblem, options: SolveOptions) -> None:
@@ -211,8 +210,9 @@ class _Fields:
         run = self.run
         if isinstance(run.control, Plan) and not isinstance(run.control, OneStep):
             return math.inf  # never used: a plan has lengths of its own
-        if run.options.dt is not None:
-            return float(run.options.dt)
+        given = run.options.dt or run.options.first_step
+        if given is not None:
+            return given
         assert run.method.controller_order is not None
         return first_step_sde(
             self.drift,
@@ -243,6 +243,7 @@ def _solution(run: _Run, samplers: Sequence[Sampler]) -> Solution:
             accepted=len(result.t),
             rejected=result.rejected,
             diffusion_nfe=fields.diffusion.evaluations,
+            **result.first((run.method.controller_order or math.nan) + 0.5),
         ),
         status=_status(trajectory),
         t_reached=result.t_reached,

@@ -51,6 +51,8 @@ class Reply(ctypes.Structure):
         ("rows", c_void_p),
         ("states", c_void_p),
         ("messages", c_int64),
+        ("first_rejected", c_int64),
+        ("order", c_double),
     )
 
 

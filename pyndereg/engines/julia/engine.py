@@ -25,6 +25,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.ivp.sampling import Sampler
+from pyndereg.ivp.stepping import refuse_first_step
 from pyndereg.julia_runtime import start
 from pyndereg.solver.tableaus import TABLEAUS, get_tableau
 
@@ -69,7 +70,7 @@ class JuliaEngine:
             every_step=options.saveat.every_step,
             rtol=options.rtol,
             atol=options.atol,
-            dt=step_length(options.dt),
+            dt=step_length(options.dt or options.first_step),
             adaptive=options.adaptive,
             max_steps=options.max_steps,
             stiffness=options.stiffness,
@@ -97,7 +98,9 @@ class JuliaEngine:
             y=layout.result(y1[None].clone() if saves_end_only else saved),
             y1=layout.result(y1),
             steps=StepRecord(t, dt, scaled_error, stiffness),
-            stats=Statistics(nfe=outcome.nfe, accepted=outcome.steps, rejected=outcome.rejected),
+            stats=Statistics(
+                outcome.nfe, outcome.steps, outcome.rejected, **(outcome.first if options.adaptive else {})
+            ),
             status=outcome.status,
             t_reached=t_reached,
             interpolate=JuliaDense(problem, run),
@@ -115,17 +118,15 @@ def _checked_method(options: SolveOptions) -> JuliaMethod:
         ValueError: the name is unknown, or a step length is missing.
     """
     method = options.method
-    if isinstance(method, JuliaMethod):
-        if options.dt is None and not options.adaptive:
-            raise ValueError(
-                f"method {method.name!r} was asked for with adaptive=False and no step length was given; pass dt="
-            )
-        return method
-    tableau = get_tableau(method)
-    if options.dt is None and (tableau.b_error is None or not options.adaptive):
-        reason = "has no error estimate" if tableau.b_error is None else "was asked for with adaptive=False"
-        raise ValueError(f"method {method!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
-    return JuliaMethod(method)
+    chosen = method if isinstance(method, JuliaMethod) else JuliaMethod(method)
+    has_error = isinstance(method, JuliaMethod) or get_tableau(method).b_error is not None
+    if has_error and options.adaptive:
+        return chosen
+    reason = "was asked for with adaptive=False" if has_error else "has no error estimate"
+    refuse_first_step(options.first_step, chosen.name, reason)
+    if options.dt is None:
+        raise ValueError(f"method {chosen.name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
+    return chosen
 
 
 def _check(layout: StateLayout, options: SolveOptions) -> None:

@@ -15,6 +15,7 @@ from pyndereg.engines.julia.session import Held, call, number_of, without_gil
 from pyndereg.ivp import Status
 from pyndereg.ivp.julia import JuliaMethod
 from pyndereg.ivp.state import StateLayout
+from pyndereg.solver.control import possible_growth
 
 # In the order of NDERegEngine.Bridge.STATUSES.
 STATUSES = (Status.SUCCESS, Status.MAX_STEPS, Status.STEP_UNDERFLOW, Status.NON_FINITE, Status.NOT_CONVERGED)
@@ -90,6 +91,8 @@ class Outcome:
         saved: these states. Shape (times, size).
         y1: last accepted state. Shape (size,).
         warnings: the solver's.
+        first_rejected, order: tries of the first step; by which power of its length a step's error grows, NaN where
+            that varies.
     """
 
     held: Held | None
@@ -102,11 +105,24 @@ class Outcome:
     saved: Tensor
     y1: Tensor
     warnings: tuple[str, ...]
+    first_rejected: int
+    order: float
 
     @property
     def steps(self) -> int:
         """Number of accepted steps."""
         return self.rows.shape[1]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """What `Statistics` say of the first step of a solve whose steps its errors decide on."""
+        if self.steps == 0:
+            return {}
+        _, dt, error, _ = self.rows[:, 0].tolist()
+        if math.isnan(error):
+            return {}
+        growth = possible_growth(error, self.order)
+        return {"first_step": abs(dt), "first_growth": growth, "first_rejected": self.first_rejected}
 
 
 def _run(bridge: Any, solve: JuliaSolve, y0: Tensor) -> Outcome:
@@ -194,6 +210,8 @@ class Asked:
             saved=saved,
             y1=self._y1,
             warnings=_warnings(self._bridge, reply),
+            first_rejected=reply.first_rejected,
+            order=reply.order,
         )
 
 

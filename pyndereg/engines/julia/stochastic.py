@@ -34,6 +34,7 @@ from pyndereg.ivp import (
 )
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.sde import BrownianMotion
+from pyndereg.ivp.stepping import refuse_first_step
 from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.interpolation import check_inside
@@ -64,9 +65,10 @@ def _fixed_length(options: SolveOptions, chosen: ChosenMethod) -> float | None:
     """
     if chosen.has_estimate and options.adaptive:
         return None
+    name = chosen.algorithm.name
+    reason = "was asked for with adaptive=False" if chosen.has_estimate else "has no error estimate"
+    refuse_first_step(options.first_step, name, reason)
     if options.dt is None:
-        reason = "was asked for with adaptive=False" if chosen.has_estimate else "has no error estimate"
-        name = chosen.algorithm.name
         raise ValueError(f"method {name!r} {reason} and no step length was given; pass dt=, e.g. dt=0.01")
     return float(options.dt)
 
@@ -157,7 +159,7 @@ class _SolveInJulia:
             every_step=options.saveat.every_step,
             rtol=options.rtol,
             atol=options.atol,
-            dt=step_length(options.dt),
+            dt=step_length(options.dt or options.first_step),
             adaptive=options.adaptive,
             max_steps=options.max_steps,
             stiffness=options.stiffness,
@@ -279,6 +281,7 @@ def _solution(run: _Run) -> Solution:
             accepted=outcome.steps,
             rejected=outcome.rejected,
             diffusion_nfe=solve.diffusion_nfe,
+            **(outcome.first if options.adaptive else {}),
         ),
         # Steps of one length are not looked at after the last one.
         status=outcome.status if bool(torch.isfinite(y1).all()) else Status.NON_FINITE,

@@ -4,7 +4,6 @@
 from pyndereg.julia_runtime import before_torch as _before_torch  # noqa: F401  # isort: skip
 
 from pyndereg import fields, functional, regularizers
-from pyndereg.first_step import Remembered
 from pyndereg.ivp import (
     AdjointFailed,
     Backprop,
@@ -26,6 +25,7 @@ from pyndereg.ivp import (
     StepRecord,
     julia,
 )
+from pyndereg.ivp.first_step import Remembered
 from pyndereg.models import EndTimeSampling, LatentODE, NeuralODE, NeuralSDE
 from pyndereg.noise import BrownianPath, FixedPath
 from pyndereg.solve import solve

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines import get_engine
-from pyndereg.first_step import Remembered, given_length
 from pyndereg.ivp import (
     DiscreteAdjoint,
     Gradient,
@@ -21,6 +20,7 @@ from pyndereg.ivp import (
     SolveOptions,
     Status,
 )
+from pyndereg.ivp.first_step import Remembered, given_length
 from pyndereg.ivp.julia import JuliaFunction, JuliaMethod
 from pyndereg.penalties import solve_with_penalties
 from pyndereg.regularizers import Regularizer

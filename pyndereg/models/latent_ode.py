@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pyndereg.fields import Autonomous
-from pyndereg.first_step import FirstStep
 from pyndereg.ivp import Solution
+from pyndereg.ivp.first_step import FirstStep
 from pyndereg.models.neural_ode import NeuralODE
 from pyndereg.models.recurrent import Direction, SeriesEncoder
 from pyndereg.numbers import at_least, positive

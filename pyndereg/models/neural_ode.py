@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyndereg.first_step import FirstStep
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
+from pyndereg.ivp.first_step import FirstStep
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.problem import Time, check_time
 from pyndereg.models.end_time import EndTimeSampling

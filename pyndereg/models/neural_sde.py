@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyndereg.first_step import FirstStep
 from pyndereg.ivp import DiscreteAdjoint, Gradient, SaveAt, SDEProblem, Solution
+from pyndereg.ivp.first_step import FirstStep
 from pyndereg.ivp.problem import check_end
 from pyndereg.ivp.sde import BrownianMotion, Interpretation, Noise
 from pyndereg.numbers import at_least

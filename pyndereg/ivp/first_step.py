@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyndereg.ivp import Solution
+from pyndereg.ivp.solution import Solution
 from pyndereg.numbers import real
 
 # By which factor one solve lengthens the first step of the next one at most, where its error would allow more.

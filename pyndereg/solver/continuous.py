@@ -14,7 +14,7 @@ from pyndereg.ivp import (
     InterpolatingAdjoint,
     QuadratureAdjoint,
 )
-from pyndereg.ivp.errors import AdjointFailed, GradientRefused
+from pyndereg.ivp.errors import AdjointFailed
 from pyndereg.solver.adjoint_equation import AdjointField, BackwardSolve, Pullback
 from pyndereg.solver.adjoints import (
     check_unchanged,
@@ -24,7 +24,7 @@ from pyndereg.solver.adjoints import (
 )
 from pyndereg.solver.control import Controller
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.captured import Captured, refuse_unseen_changes
 from pyndereg.solver.gradients.sums import zeros_for
 from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.integration import Keep, Trajectory
@@ -215,24 +215,6 @@ def _backward(ctx: Any, solve: AdjointSolve, cotangents: Sequence[Tensor | None]
             for gradient, wanted in zip(solve.captured.gradients(gradients), wants_params, strict=True)
         ),
     )
-
-
-def refuse_unseen_changes(captured: Captured, gradient: str, *, draws: bool) -> None:
-    """Refuse a gradient that keeps no states to compare with, after what may have made f another function.
-
-    Args:
-        gradient: its name.
-        draws: whether random numbers were drawn during the solve.
-    Raises:
-        GradientRefused: they were, or a tensor that f can reach was changed in place.
-    """
-    captured.check_versions(later=True)
-    if draws:
-        raise GradientRefused(
-            f"random numbers were drawn during the solve, so f may be another function in the backward pass of "
-            f"{gradient}, which keeps no states to tell; pass gradient=DiscreteAdjoint() or Backprop(), or draw before "
-            "the solve"
-        )
 
 
 class _Backwards:

@@ -274,3 +274,21 @@ def refuse_hooks(leaf: Tensor) -> None:
             "than once on its gradient; register the hook before the solve, on a tensor that f finds as an attribute "
             "or in a closure"
         )
+
+
+def refuse_unseen_changes(captured: Captured, gradient: str, *, draws: bool) -> None:
+    """Refuse a gradient that keeps no states to compare with, after what may have made f another function.
+
+    Args:
+        gradient: its name.
+        draws: whether random numbers were drawn during the solve.
+    Raises:
+        GradientRefused: they were, or a tensor that f can reach was changed in place.
+    """
+    captured.check_versions(later=True)
+    if draws:
+        raise GradientRefused(
+            f"random numbers were drawn during the solve, so f may be another function in the backward pass of "
+            f"{gradient}, which keeps no states to tell; pass gradient=DiscreteAdjoint() or Backprop(), or draw before "
+            "the solve"
+        )

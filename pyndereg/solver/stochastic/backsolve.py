@@ -20,9 +20,8 @@ from pyndereg.solver.adjoints import (
     refuse_second_derivatives,
     version_of,
 )
-from pyndereg.solver.continuous import refuse_unseen_changes
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.captured import Captured, refuse_unseen_changes
 from pyndereg.solver.gradients.graph import gradients_of
 from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.gradients.watch import random_states, same_states

@@ -39,14 +39,14 @@ class Counter:
     """A whole number in an original and in its copy, which may count evaluations.
 
     Attributes:
-        original, copy: the attributes of an object, or a cell of a function.
-        name: of the number.
+        original, copy: the attributes of an object, a dictionary, a list, or a cell of a function.
+        name: of the number, or its place in a list.
         before: its value in the copy when it was last looked at.
     """
 
     original: Any
     copy: Any
-    name: str
+    name: Any
     before: int
 
     def carry_over(self, evaluations: int) -> None:
@@ -54,12 +54,14 @@ class Counter:
         now, theirs = self._value(self.copy), self._value(self.original)
         if type(now) is int and type(theirs) is int and now - self.before == evaluations:
             self.before = now
-            if isinstance(self.original, dict):
+            if isinstance(self.original, dict | list):
                 self.original[self.name] = theirs + evaluations
             else:
                 self.original.cell_contents = theirs + evaluations
 
     def _value(self, where: Any) -> Any:
+        if isinstance(where, list):
+            return where[self.name] if self.name < len(where) else None
         return where.get(self.name) if isinstance(where, dict) else where.cell_contents
 
 
@@ -223,19 +225,26 @@ class Copier:
         return functools.partial(self(partial.func), *(self(x) for x in partial.args), **keywords)
 
     def _container(self, container: Any) -> Any:
-        kind, is_dict = type(container), isinstance(container, dict)
-        originals = list(container.values()) if is_dict else container
+        if isinstance(container, tuple):
+            return self._tuple(container)
+        copy = type(container)()
+        self._memo[id(container)] = copy  # before it is filled, for one that holds itself
+        if isinstance(container, dict):
+            copy.update((key, self(item)) for key, item in container.items())
+        else:
+            copy.extend(self(item) for item in container)
+        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+            if type(value) is int:
+                self.counters.append(Counter(container, copy, key, value))
+        return copy
+
+    def _tuple(self, container: Any) -> Any:
         self._memo[id(container)] = container  # one that holds itself is not followed twice
-        items = [self(item) for item in originals]
-        # A list of numbers, say, stays the user's: what counts evaluations goes on counting.
-        if any(one is not other for one, other in zip(items, originals, strict=True)):
-            if is_dict:
-                copy = kind(zip(container, items, strict=True))
-            elif kind is list:
-                copy = items
-            else:
-                copy = tuple.__new__(kind, items)  # whatever its own constructor asks for
-                vars(copy).update(vars(container)) if hasattr(container, "__dict__") else None
+        items = [self(item) for item in container]
+        if any(one is not other for one, other in zip(items, container, strict=True)):
+            copy = tuple.__new__(type(container), items)  # whatever its own constructor asks for
+            if hasattr(container, "__dict__"):
+                vars(copy).update(vars(container))
             self._memo[id(container)] = copy
         return self._memo[id(container)]
 

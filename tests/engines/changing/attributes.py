@@ -359,3 +359,35 @@ def only_some_gradients_are_asked_for(world):
     y1 = world.solve(net)
     for gradient in torch.autograd.grad(world.loss(y1), [net.inner.weight, net.outer.bias]):
         world.note(gradient)
+
+
+@kind
+def a_dictionary_of_numbers_is_changed(world):
+    net, known = world.net(), {"scale": 1.0, "shifts": [0.1, 0.2]}
+
+    def f(t, y):
+        return known["scale"] * net(t, y) + known["shifts"][1]
+
+    y1 = world.solve(f, net.parameters())
+    known["scale"], known["shifts"][1] = 3.0, 5.0
+    world.backward(y1)
+
+
+@kind
+def f_counts_its_calls_in_a_list(world):
+    net, calls = world.net(), [0]
+
+    def f(t, y):
+        calls[0] += 1
+        return net(t, y)
+
+    world.backward(world.solve(f, net.parameters()))
+
+
+@kind
+def a_registry_and_a_module_hold_each_other(world):
+    net, registry = world.net(), {}
+    registry["net"], net.registry = net, registry
+    y1 = world.solve(lambda t, y: net.registry["net"](t, y), net.parameters())
+    net.scale = 3.0
+    world.backward(y1)

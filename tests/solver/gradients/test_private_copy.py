@@ -157,7 +157,7 @@ def test_partials_bound_methods_and_callable_objects_are_copied():
     assert method.__self__ is called
 
 
-def test_containers_with_tensors_are_copied_and_others_shared():
+def test_lists_and_dictionaries_are_copied_with_all_that_lies_in_them():
     Pair = namedtuple("Pair", ("one", "two"))
     x, numbers = leaf(3), [1, 2]
     value = [x, (x, 1), {"a": x}, OrderedDict(b=x), Pair(x, 2), numbers]
@@ -167,7 +167,16 @@ def test_containers_with_tensors_are_copied_and_others_shared():
     assert found[0] is found[1][0] is found[2]["a"] is found[3]["b"] is found[4].one is alias
     assert isinstance(found[3], OrderedDict)
     assert isinstance(found[4], Pair)
-    assert found[5] is numbers
+    assert found[5] == numbers
+    assert found[5] is not numbers
+
+
+def test_a_dictionary_that_holds_itself_holds_its_copy():
+    registry = {"x": leaf(3)}
+    registry["self"] = [registry]
+    found = copier()(registry)
+    assert found is not registry
+    assert found["self"][0] is found
 
 
 def test_plain_objects_and_long_lists_are_shared():

@@ -20,13 +20,12 @@ is_adaptive(algorithm) = SciMLBase.isadaptive(algorithm)
 
 The power of its length by which the error estimate of a step grows: the algorithm's order; NaN where that varies.
 """
-function error_order(algorithm)
-    try
-        return Float64(SciMLBase.alg_order(algorithm))
-    catch
-        return NaN
-    end
-end
+error_order(algorithm) =
+    nameof(parentmodule(typeof(algorithm))) in VARYING_ORDER_LIBRARIES ? NaN : Float64(SciMLBase.alg_order(algorithm))
+
+# Sublibraries whose methods change their order as they go.
+const VARYING_ORDER_LIBRARIES = (:OrdinaryDiffEqBDF, :OrdinaryDiffEqAdamsBashforthMoulton, :OrdinaryDiffEqNordsieck,
+    :OrdinaryDiffEqExtrapolation)
 
 "Whether the algorithm solves implicit equations."
 is_implicit(algorithm) = OrdinaryDiffEqCore.isimplicit(algorithm)

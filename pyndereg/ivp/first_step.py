@@ -51,9 +51,8 @@ class Remembered(nn.Module):
     def remember(self, solution: Solution) -> None:
         """Take the length from a solution; one without an accepted step that has an error changes nothing."""
         stats = solution.stats
-        length = stats.first_step * min(self.growth, stats.first_growth)
-        if math.isfinite(length):
-            self._length = length
+        if math.isfinite(stats.first_step) and not math.isnan(stats.first_growth):
+            self._length = stats.first_step * min(self.growth, stats.first_growth)
 
     def get_extra_state(self) -> Tensor:
         """The length, NaN for none. Shape ()."""

@@ -1,6 +1,7 @@
 """The first step's length: searched for, given, or remembered from the last solve."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -82,6 +83,12 @@ def test_a_first_step_that_is_too_long_is_rejected_and_counted():
     start.set_extra_state(torch.tensor(5.0, dtype=FLOAT64))
     nde.solve(problem(t1=10.0), rtol=1e-9, atol=1e-9, first_step=start)
     assert start.length < 1.0
+
+
+def test_a_solve_of_which_no_growth_is_known_leaves_the_length():
+    start, solution = nde.Remembered(), nde.solve(problem())
+    start.remember(dataclasses.replace(solution, stats=dataclasses.replace(solution.stats, first_growth=math.nan)))
+    assert start.length is None
 
 
 def test_a_limit_on_growth_is_kept():

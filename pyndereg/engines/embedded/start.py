@@ -130,7 +130,7 @@ def start_of(seen: Seen, t: Tensor, *, counts: bool = True) -> GuardStart | None
     if seen.reached is None:
         return None
     inputs, nodes = seen.reached
-    return GuardStart(t.detach(), inputs, nodes if counts else None, {})
+    return GuardStart(t.detach().requires_grad_(t.requires_grad), inputs, nodes if counts else None, {})
 
 
 def keep_for(gradient: Gradient) -> Keep:

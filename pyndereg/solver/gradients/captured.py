@@ -17,7 +17,7 @@ from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.guard import Guard, Start
-from pyndereg.solver.gradients.private_copy import Copier, Counter
+from pyndereg.solver.gradients.private_copy import Copier, Counter, Grown
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import (
     Seen,
@@ -44,6 +44,7 @@ class Captured:
         versions: tensors that the copies share with the originals, and their versions at the solve.
         shared: leaves inside what cannot be copied, which the copies use themselves.
         counters: whole numbers that may count evaluations.
+        lists: lists that may note evaluations.
         coarsest: the largest unit roundoff among the results of f's operations.
         is_isolated: whether evaluating the copies changes nothing of the user's.
         has_outside: whether f finds tensors in ways that the copies do not reach.
@@ -59,6 +60,7 @@ class Captured:
     versions: tuple[tuple[Tensor, int], ...]
     shared: tuple[Tensor, ...]
     counters: tuple[Counter, ...]
+    lists: tuple[Grown, ...]
     coarsest: float
     is_isolated: bool
     has_outside: bool
@@ -103,6 +105,8 @@ class Captured:
         for counter in self.counters:
             for evaluations in made:
                 counter.carry_over(evaluations)
+        for grown in self.lists:
+            grown.carry_over()
         return result
 
     def expect_start(self) -> None:
@@ -197,6 +201,7 @@ def capture(
         versions=tuple(versions),
         shared=tuple(shared),
         counters=tuple(copier.counters),
+        lists=tuple(copier.lists),
         coarsest=seen.coarsest,
         is_isolated=seen.changed.keys() <= copier.reached,
         has_outside=bool(outside),

@@ -21,7 +21,7 @@ class Start:
     """What the first evaluation of a right-hand side showed, for a copy of it to be compared with.
 
     Attributes:
-        t: when it was.
+        t: when it was; it asked for a gradient if the graph reached it.
         inputs: ids of the tensors that its graph led to.
         nodes: how many operations its graph had; None if that is not compared.
         names: of these tensors by the ids of those that a copy has in their place.
@@ -40,7 +40,8 @@ class Start:
         """
         if t.item() != self.t.item():
             return
-        if reached.named(self.names) != self.inputs or self.nodes not in (None, reached.nodes):
+        counts = self.nodes is not None and t.requires_grad == self.t.requires_grad
+        if reached.named(self.names) != self.inputs or (counts and reached.nodes != self.nodes):
             raise GradientRefused(
                 "f, computed again at t0, depends on its tensors in another way than in the solve: it remembers what "
                 "it computed, or asks which tensor or module it was given rather than for its values; pass "

@@ -66,6 +66,25 @@ class Counter:
 
 
 @dataclass
+class Grown:
+    """A list and its copy, to which evaluations may add items.
+
+    Attributes:
+        original, copy: the lists.
+        before: the copy's length when it was last looked at.
+    """
+
+    original: list[Any]
+    copy: list[Any]
+    before: int
+
+    def carry_over(self) -> None:
+        """Add to the original what was added to the copy."""
+        self.original.extend(self.copy[self.before :])
+        self.before = len(self.copy)
+
+
+@dataclass
 class Copier:
     """Copies right-hand sides, all with the same tensors.
 
@@ -79,6 +98,7 @@ class Copier:
         computed: aliases of computed tensors that were found and do not receive a gradient.
         shared: views of tensors without a gradient, by the ids of these.
         counters: whole numbers in what was copied, as `Counter`s.
+        lists: lists that were copied.
     """
 
     aliases: dict[int, Tensor]
@@ -88,6 +108,7 @@ class Copier:
     computed: list[Tensor] = field(default_factory=list)
     shared: dict[int, Tensor] = field(default_factory=dict)
     counters: list["Counter"] = field(default_factory=list)
+    lists: list["Grown"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._memo: dict[int, Any] = {}
@@ -233,6 +254,7 @@ class Copier:
             copy.update((key, self(item)) for key, item in container.items())
         else:
             copy.extend(self(item) for item in container)
+            self.lists.append(Grown(container, copy, len(container)))
         for key, value in container.items() if isinstance(container, dict) else enumerate(container):
             if type(value) is int:
                 self.counters.append(Counter(container, copy, key, value))

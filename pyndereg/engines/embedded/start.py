@@ -121,16 +121,18 @@ def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
     return torch.full((), problem.interval[0], dtype=dtype, device=y0.device, requires_grad=with_time)
 
 
-def start_of(seen: Seen, t: Tensor, *, counts: bool = True) -> GuardStart | None:
+def start_of(seen: Seen, t: Tensor, *, counts: bool = True, may_differ: bool = False) -> GuardStart | None:
     """What a copy of f has to show at the start, where f had a graph there.
 
     Args:
         counts: whether the number of operations is known: it depends on what the state came from.
+        may_differ: whether the first evaluation of a step taken again may be at another time.
     """
     if seen.reached is None:
         return None
     inputs, nodes = seen.reached
-    return GuardStart(t.detach().requires_grad_(t.requires_grad), inputs, nodes if counts else None, {})
+    at = t.detach().requires_grad_(t.requires_grad)
+    return GuardStart(at, inputs, nodes if counts else None, {}, may_differ)
 
 
 def keep_for(gradient: Gradient) -> Keep:

@@ -64,7 +64,7 @@ def begin(
             slope = slope.clone()
         field.make_ready(t, y0, slope)
         slopes.append(slope)
-        starts.append(start_of(shown, t, counts=y0.is_leaf and y0.requires_grad))
+        starts.append(start_of(shown, t, counts=y0.is_leaf and y0.requires_grad, may_differ=True))
         seen = seen.merged(shown)
     if adaptive:
         warn_of_coarse_results(seen, options.rtol, y0.dtype)

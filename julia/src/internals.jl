@@ -18,10 +18,16 @@ is_adaptive(algorithm) = SciMLBase.isadaptive(algorithm)
 """
     error_order(algorithm)
 
-The power of its length by which the error estimate of a step grows: the algorithm's order; NaN where that varies.
+The power of its length by which the error estimate of a step grows: the algorithm's order; NaN where that varies or is not known.
 """
-error_order(algorithm) =
-    nameof(parentmodule(typeof(algorithm))) in VARYING_ORDER_LIBRARIES ? NaN : Float64(SciMLBase.alg_order(algorithm))
+function error_order(algorithm)
+    nameof(parentmodule(typeof(algorithm))) in VARYING_ORDER_LIBRARIES && return NaN
+    try
+        return Float64(SciMLBase.alg_order(algorithm))
+    catch  # the packages throw where an algorithm has no order of its own
+        return NaN
+    end
+end
 
 # Sublibraries whose methods change their order as they go.
 const VARYING_ORDER_LIBRARIES = (:OrdinaryDiffEqBDF, :OrdinaryDiffEqAdamsBashforthMoulton, :OrdinaryDiffEqNordsieck,

@@ -139,7 +139,7 @@ class Field:
             return self._evaluate(t, y)
         first = torch.autograd._get_sequence_nr()
         slope = self._evaluate(t, y)
-        if not guard.skips(first) and slope.requires_grad:
+        if not guard.skips(first):
             guard.check(lambda: self._evaluate(t, y), slope, (y, t), first)
         return slope
 

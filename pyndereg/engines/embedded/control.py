@@ -46,8 +46,8 @@ def control_of(
 
 def one_step_of(options: SolveOptions) -> tuple[SolveOptions, OneStep]:
     """Options and control of a single step of automatic length, differentiated through its own graph."""
-    alone = dict.fromkeys(("dt", "first_step", "grid", "steps"))
-    one = replace(options, **alone, saveat=SaveAt(), gradient=Backprop(), max_steps=1)  # type: ignore[arg-type]
+    one = replace(options, dt=None, first_step=None, grid=None, steps=None)
+    one = replace(one, saveat=SaveAt(), gradient=Backprop(), max_steps=1)
     return one, OneStep(math.inf if options.dt_max is None else options.dt_max)
 
 

@@ -21,7 +21,7 @@ from pyndereg.solver.continuous import what_to_keep
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.captured import Captured, Target, capture, keep_graphs, must_be_exchanged
-from pyndereg.solver.gradients.guard import Start as GuardStart
+from pyndereg.solver.gradients.guard import StartGraph
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import Seen, watched
 from pyndereg.solver.integration import Keep
@@ -121,7 +121,7 @@ def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
     return torch.full((), problem.interval[0], dtype=dtype, device=y0.device, requires_grad=with_time)
 
 
-def start_of(seen: Seen, t: Tensor, *, counts: bool = True, may_differ: bool = False) -> GuardStart | None:
+def start_of(seen: Seen, t: Tensor, *, counts: bool = True, may_differ: bool = False) -> StartGraph | None:
     """What a copy of f has to show at the start, where f had a graph there.
 
     Args:
@@ -132,7 +132,7 @@ def start_of(seen: Seen, t: Tensor, *, counts: bool = True, may_differ: bool = F
         return None
     inputs, nodes = seen.reached
     at = t.detach().requires_grad_(t.requires_grad)
-    return GuardStart(at, inputs, nodes if counts else None, {}, may_differ)
+    return StartGraph(at, inputs, nodes if counts else None, {}, may_differ)
 
 
 def keep_for(gradient: Gradient) -> Keep:

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
-from pyndereg.solver.gradients.guard import Guard, Start
+from pyndereg.solver.gradients.guard import Guard, StartGraph
 from pyndereg.solver.gradients.private_copy import Copier, Counter, Grown
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import (
@@ -148,7 +148,7 @@ def capture(
     declared: Iterable[Tensor],
     seen: Seen,
     surroundings: Surroundings,
-    starts: Sequence[Start | None] = (),
+    starts: Sequence[StartGraph | None] = (),
 ) -> Captured:
     """Copy right-hand sides, after their first evaluation.
 
@@ -184,7 +184,7 @@ def capture(
     names = {id(alias): key for key, alias in aliases.items()}
     originals = inputs.keys() - {key for key, alias in aliases.items() if alias is inputs.get(key)}
 
-    def guard(start: Start | None) -> Guard:
+    def guard(start: StartGraph | None) -> Guard:
         named = None if start is None else replace(start, names=names)
         return Guard(known, originals=originals, looks_at_all=bool(outside), start=named)
 

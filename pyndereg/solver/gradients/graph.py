@@ -27,6 +27,11 @@ class Reached:
     arguments: frozenset[int]
     nodes: int
 
+    def besides(self, arguments: Iterable[Tensor], known: Collection[int]) -> list[Tensor]:
+        """The leaves that are neither among the arguments nor, by their ids, among those that are known."""
+        given = {id(argument) for argument in arguments}
+        return [leaf for key, leaf in self.leaves.items() if key not in given and key not in known]
+
     def named(self, names: Mapping[int, int]) -> frozenset[int]:
         """The names of what was reached, of those that have one, by their ids."""
         return frozenset(names[key] for key in (*self.leaves, *self.arguments) if key in names)
@@ -71,19 +76,6 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
             nodes += type(node).__name__ != "CloneBackward0"
             pending.extend(node.next_functions)
     return Reached(leaves, frozenset(ended), nodes)
-
-
-def foreign_to(root: Tensor, arguments: Iterable[Tensor], known: Collection[int], first: int) -> list[Tensor]:
-    """The leaves that an evaluation depends on besides its arguments and those that are known.
-
-    Args:
-        root, arguments, first: see `reached_from`.
-        known: ids of further leaves that it may depend on.
-    """
-    arguments = tuple(arguments)
-    given = {id(argument) for argument in arguments}
-    leaves = reached_from(root, arguments, first).leaves
-    return [leaf for key, leaf in leaves.items() if key not in given and key not in known]
 
 
 def gradients_of(

@@ -17,7 +17,7 @@ MANY = 20
 
 
 @dataclass(frozen=True)
-class Start:
+class StartGraph:
     """What the first evaluation of a right-hand side showed, for a copy of it to be compared with.
 
     Attributes:
@@ -69,7 +69,7 @@ class Guard:
         *,
         originals: Collection[int] = (),
         looks_at_all: bool,
-        start: Start | None = None,
+        start: StartGraph | None = None,
     ) -> None:
         self._known, self._every = known, 1 if looks_at_all else EVERY
         self._originals, self._start, self._expects_start = originals, start, False
@@ -108,22 +108,18 @@ class Guard:
         if self._looks == MANY:
             self._every *= self._every
         reached = reached_from(slope, arguments, first)
-        if self._foreign(reached, arguments, self._known):
+        if reached.besides(arguments, self._known):
             first = torch.autograd._get_sequence_nr()
             states = random_states(slope.device)
             again, seen = watched(evaluate, arguments)
             restore_random_states(states, slope.device)
-            foreign = self._foreign(reached_from(again, arguments, first), arguments, self._known | seen.made.keys())
+            foreign = reached_from(again, arguments, first).besides(arguments, self._known | seen.made.keys())
             if foreign:
                 self._refuse(foreign[0])
         if self._expects_start and self._start is not None:
             self._expects_start = False
             self._start.compare(arguments[-1], reached)
         self._counts.add(count)
-
-    def _foreign(self, reached: Reached, arguments: tuple[Tensor, ...], known: Collection[int]) -> list[Tensor]:
-        given = {id(argument) for argument in arguments}
-        return [leaf for key, leaf in reached.leaves.items() if key not in given and key not in known]
 
     def _refuse(self, leaf: Tensor) -> None:
         if id(leaf) in self._originals:

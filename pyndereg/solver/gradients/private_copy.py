@@ -194,9 +194,7 @@ class Copier:
             if type(value) in SIMPLE:
                 continue
             if name in HOLDERS:
-                attributes[name] = (
-                    type(value)((key, self(item)) for key, item in value.items()) if value else type(value)()
-                )
+                attributes[name] = type(value)((key, self(item)) for key, item in value.items())
                 if name == "_buffers":  # statistics move during a solve
                     for item in value.values():
                         self.shared.pop(id(item), None)
@@ -254,11 +252,17 @@ class Copier:
             copy.update((key, self(item)) for key, item in container.items())
         else:
             copy.extend(self(item) for item in container)
-            self.lists.append(Grown(container, copy, len(container)))
-        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
-            if type(value) is int:
-                self.counters.append(Counter(container, copy, key, value))
+        self._note_counts(container, copy)
         return copy
+
+    def _note_counts(self, container: Any, copy: Any) -> None:
+        """Note what may count or list evaluations; a container of parts of f does not, and would be kept alive."""
+        pairs = list(container.items() if isinstance(container, dict) else enumerate(container))
+        if any(type(value) not in SIMPLE for _, value in pairs):
+            return
+        self.counters.extend(Counter(container, copy, key, value) for key, value in pairs if type(value) is int)
+        if isinstance(container, list):
+            self.lists.append(Grown(container, copy, len(container)))
 
     def _tuple(self, container: Any) -> Any:
         self._memo[id(container)] = container  # one that holds itself is not followed twice

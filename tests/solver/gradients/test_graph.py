@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pyndereg as nde
-from pyndereg.solver.gradients.graph import foreign_to
+from pyndereg.solver.gradients.graph import reached_from
 from tests.sentences import check_sentence
 
 
@@ -15,7 +15,7 @@ def leaf(*shape):
 def found(make, arguments=(), known=()):
     """Leaves that the evaluation of `make` depends on, by identity."""
     first = torch.autograd._get_sequence_nr()
-    return foreign_to(make(), arguments, {id(x) for x in known}, first)
+    return reached_from(make(), arguments, first).besides(arguments, {id(x) for x in known})
 
 
 def test_nothing_is_found_where_every_leaf_is_known_or_an_argument():

@@ -14,6 +14,7 @@ from pyndereg.experiments.convolutional_field import KERNEL, PADDING, Convolutio
 from pyndereg.experiments.data import CLASSES, LabelledImages
 from pyndereg.experiments.data.cifar10 import CHANNELS, SIDE, load_cifar10, normalize_colours
 from pyndereg.experiments.data.photographs import load_photograph_patches
+from pyndereg.experiments.image_ode import FlowClassifier
 from pyndereg.experiments.ode_model import neural_ode
 from pyndereg.experiments.placement import PRECISIONS, check_device
 from pyndereg.experiments.train import EpochReport
@@ -43,7 +44,7 @@ PRESETS = {
 }
 
 
-class ConvolutionalClassifier(nn.Module):
+class ConvolutionalClassifier(FlowClassifier):
     """Photographs flow along a convolutional neural ODE for one unit of time, and are classified where they end.
 
     A convolution adds five channels to an image's three, batch normalization brings all eight to one scale, and the
@@ -73,6 +74,10 @@ class ConvolutionalClassifier(nn.Module):
         assert isinstance(self.node.field, ConvolutionalField)
         return self.node.field
 
+    def initial_state(self, images: Tensor) -> Tensor:
+        """The images and what a convolution makes of them, on one scale. Shape (batch, 8, 32, 32)."""
+        return self.norm(torch.cat([images, self.augment(images)], dim=1))
+
     def forward(self, images: Tensor) -> tuple[Tensor, Solution]:
         """Logits and the solution behind them; in training mode the running statistics move.
 
@@ -82,7 +87,7 @@ class ConvolutionalClassifier(nn.Module):
             logits: Shape (batch, 10), dimensionless.
             solution: with the solver's record of its steps, and in training mode with the penalties.
         """
-        start = self.norm(torch.cat([images, self.augment(images)], dim=1))
+        start = self.initial_state(images)
         if self.training:
             self.field.observe()
         state, solution = self.node(start)

@@ -1,5 +1,6 @@
 """Methods side by side: each trained with every seed, one record per run, one table of them all."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +64,7 @@ def compare(
 
     Args:
         base: everything that the runs share.
-        methods: regularizers, each optionally with `+steer` for random end times and with `@` and a gradient, such as
-            "local-unbiased+steer@interpolating".
+        methods: as `with_method` takes them, such as "error+remembered" or "local-unbiased+steer@interpolating".
         seeds: seeds of the runs of each method.
         folder: where records, weights and table go; made if it does not exist.
         workers: training runs at a time.
@@ -123,21 +123,29 @@ def grid(base: DigitsODEConfig, methods: Sequence[str], seeds: Sequence[int]) ->
 
 
 def with_method(base: DigitsODEConfig, method: str) -> DigitsODEConfig:
-    """The configuration with a method: a regularizer, optionally with `+steer`, optionally with `@` and a gradient.
+    """The configuration with a method: a regularizer, what is added to it, and behind `@` a gradient; or torchdiffeq.
+
+    Added can be `+steer`, random end times; `+remembered`, solves that start with what the last one could have started
+    with, and the weights that fit them; `+4-steps`, so many equal steps in place of adaptive ones.
 
     Raises:
         ValueError: the regularizer, the gradient or what is added is unknown, or they do not go together.
     """
+    if method == "torchdiffeq":
+        return replace(base, engine="torchdiffeq", method="dopri5")
     way, _, gradient = method.partition("@")
     regularizer, *added = way.split("+")
-    if added not in ([], ["steer"]) or method.endswith("@"):
+    steps = [int(found[1]) for part in added if (found := re.fullmatch(r"([1-9]\d{0,5})-steps?", part))]
+    named = [part for part in added if part in ("steer", "remembered")]
+    if len(steps) + len(set(named)) != len(added) or len(steps) > 1 or method.endswith("@"):
         raise ValueError(
-            f"method is {method!r}; pass a regularizer, optionally with +steer, then optionally with @ and a gradient, "
-            "such as error+steer or local-unbiased@interpolating"
+            f"method is {method!r}; pass torchdiffeq, or a regularizer, optionally with +steer, +remembered or such as "
+            "+4-steps, then optionally with @ and a gradient, such as error+steer or local-unbiased@interpolating"
         )
+    base = base.remembering() if "remembered" in named else base
     # The configuration's annotations name the choices, and it checks that these are among them.
     choices: dict = {"regularizer": regularizer, "gradient": gradient or base.gradient}
-    return replace(base, steer=base.steer or bool(added), **choices)
+    return replace(base, steer=base.steer or "steer" in named, steps=steps[0] if steps else base.steps, **choices)
 
 
 def _is_trained(config: DigitsODEConfig, folder: Path) -> bool:

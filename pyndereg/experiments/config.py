@@ -1,8 +1,9 @@
 """What the experiments with ordinary differential equations can be told, as values checked when they are made."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from dataclasses import field as setting
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pyndereg.experiments.settings import Config, about
 
@@ -20,6 +21,7 @@ GradientName = Literal[
     "quadrature",
     "gauss",
 ]
+FirstStep = Literal["search", "remembered"]
 Optimizer = Literal["momentum", "adam", "adamax"]
 LearningRateSchedule = Literal["constant", "inverse", "cosine"]
 WeightsChange = Literal["epoch", "update"]
@@ -39,6 +41,32 @@ LOCAL_GRADIENT = about(
 )
 
 
+StartedConfig = TypeVar("StartedConfig", bound="FirstStepConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStepConfig(Config):
+    """What every experiment can be told of the first step of its solves; bounds as `Config` says."""
+
+    first_step: FirstStep = setting(
+        default="search",
+        metadata=about(
+            "what solves start with: a length that is searched for (as published), or the one that the last training "
+            "solve could have started with"
+        ),
+    )
+
+    # With a remembered start the error is near what was asked for from the first step on, and the penalties have
+    # another scale: what other fields are then by default.
+    REMEMBERED: ClassVar[Mapping[str, Any]] = {}
+
+    def remembering(self: StartedConfig) -> StartedConfig:
+        """The same with a remembered first step and what belongs to it; what was chosen, not left at default, stays."""
+        defaults = {one.name: one.default for one in fields(self)}
+        left = {name: value for name, value in self.REMEMBERED.items() if getattr(self, name) == defaults[name]}
+        return replace(self, first_step="remembered", **left)
+
+
 def weight_setting(start: float, stop: float, what: str) -> tuple[float, float]:
     """A field for the weight of a regularizer."""
     meaning = f"weight of {what} at the start and the end of an exponential change"
@@ -46,7 +74,7 @@ def weight_setting(start: float, stop: float, what: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ODEConfig(Config):
+class ODEConfig(FirstStepConfig):
     """How to train a model with a neural ODE inside; one value per choice.
 
     Defaults are those of [@pal2021opening] and its published code, for local steps those of [@pal2023locally], for the
@@ -81,6 +109,7 @@ class ODEConfig(Config):
         default=1.4e-8, metadata=about("absolute tolerance of the solver, in units of the state", above=0.0)
     )
     precision: Precision = setting(default="float32", metadata=about("floating-point type of states and weights"))
+    steps: int = setting(default=0, metadata=about("take so many equal steps; 0: adaptive ones", least=0))
     engine: Engine = setting(default="embedded", metadata=about("who takes the steps"))
     field: Field = setting(
         default="auto",
@@ -137,6 +166,8 @@ class ODEConfig(Config):
                 f"choose one of {', '.join(get_args(GradientName))}"
             )
         super().__post_init__()
+        if self.steps and self.first_step == "remembered":
+            raise ValueError("steps are equal, and first_step is 'remembered'; leave one of the two out")
         if self.regularizer in OF_THE_RECORD and self.gradient not in THROUGH_THE_STEPS:
             raise ValueError(
                 f"regularizer is {self.regularizer!r}, which the gradient {self.gradient!r} cannot see, since it has "

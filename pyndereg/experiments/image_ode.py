@@ -1,6 +1,8 @@
 """The papers' neural ODE classifier of images of digits, and how neural ODE classifiers of images are trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +12,13 @@ from pyndereg.experiments import naming
 from pyndereg.experiments.checkpoint import Checkpoint
 from pyndereg.experiments.classification import (
     EVALUATION_IMAGES,
-    Classifier,
     time_predictions,
     train_and_record,
     with_prediction_time,
 )
 from pyndereg.experiments.data import CLASSES, LabelledImages
 from pyndereg.experiments.image_config import ImageConfig, ImageTrainingConfig
-from pyndereg.experiments.ode_model import neural_ode
+from pyndereg.experiments.ode_model import end_error, neural_ode
 from pyndereg.experiments.optimizers import make_optimizer, make_schedule
 from pyndereg.experiments.placement import PRECISIONS
 from pyndereg.experiments.progress import progress_bar
@@ -25,12 +26,32 @@ from pyndereg.experiments.regularization import penalty_terms
 from pyndereg.experiments.train import (
     EpochReport,
     Plan,
+    reproducible,
+    solve_once,
 )
 from pyndereg.ivp.solution import Solution
+from pyndereg.models import NeuralODE
 from pyndereg.results import RunRecord
 
 
-class ODEClassifier(nn.Module):
+class FlowClassifier(nn.Module):
+    """A classifier in which images flow along a neural ODE.
+
+    Attributes:
+        node: the neural ODE.
+    """
+
+    node: NeuralODE
+
+    def initial_state(self, images: Tensor) -> Tensor:
+        """Where the neural ODE begins for these images. Shape (batch, *image) -> (batch, *state)."""
+        raise NotImplementedError
+
+
+Classifier = TypeVar("Classifier", bound=FlowClassifier)
+
+
+class ODEClassifier(FlowClassifier):
     """Images flow along a neural ODE for one unit of time; a linear layer reads the class off where they end.
 
     The vector field is f(t, x) = s(W2 [tanh(W1 [x; t] + b1); t] + b2), with W1 (hidden, pixels + 1) and
@@ -48,6 +69,10 @@ class ODEClassifier(nn.Module):
         self.node = neural_ode(fields.TimeConcatMLP(pixels, hidden=config.hidden, output_activation=output), config)
         self.readout = nn.Linear(pixels, CLASSES)
         self.to(config.device, PRECISIONS[config.precision])
+
+    def initial_state(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
 
     def forward(self, images: Tensor) -> tuple[Tensor, Solution]:
         """Logits and the solution behind them.
@@ -96,14 +121,18 @@ def train_classifier(
     checkpoint: Checkpoint | None = None,
     report: Callable[[EpochReport], None] | None = None,
 ) -> tuple[Classifier, RunRecord]:
-    """Train one classifier as configured; returns, reports and raises as `train_and_record`."""
+    """Train one classifier as configured; returns, reports and raises as `train_and_record`.
+
+    The record has one more metric, end_error: how far the states of the evaluation batch at the end are from those of
+    the equation itself, their root mean square in units of the tolerance.
+    """
     plan = plan_of(config)
     updates = plan.total_updates(len(images.train_labels))
 
     def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         return make_schedule(optimizer, config, updates)
 
-    return train_and_record(
+    model, record = train_and_record(
         experiment,
         config,
         images=images,
@@ -117,6 +146,17 @@ def train_classifier(
         checkpoint=checkpoint,
         report=report,
     )
+    with reproducible(config.seed, config.threads):
+        error = error_at_end(model, images.train_images[:evaluation_images])
+    return model, replace(record, metrics={**record.metrics, "end_error": error})
+
+
+@torch.no_grad()
+def error_at_end(model: FlowClassifier, images: Tensor) -> float:
+    """How far the states that a classifier reads are from the equation's, see `end_error`. images: (batch, *image)."""
+    y1 = solve_once(model, images).y1
+    assert isinstance(y1, Tensor)
+    return end_error(model.node, model.initial_state(images), y1)
 
 
 def plan_of(config: ImageTrainingConfig) -> Plan:

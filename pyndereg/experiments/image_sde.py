@@ -56,6 +56,7 @@ class SDEClassifier(nn.Module):
             atol=config.atol,
             gradient=gradient_of(config.gradient, config.engine),
             engine=config.engine,
+            first_step=config.first_step,
             regularizers=tuple(sde_regularizers(config).values()),
         )
         self.readout = nn.Linear(state, CLASSES)

@@ -6,14 +6,21 @@ from typing import Any
 
 
 def method_of(settings: Mapping[str, object]) -> str:
-    """What a run is trained with, in one word: "error", "none+steer", "local-unbiased@gauss".
+    """What a run is trained with, in one word: "error", "none+steer", "error+remembered", "local-unbiased@gauss".
 
     Args:
         settings: fields of its configuration, as a record has them.
     """
-    gradient = settings.get("gradient", "auto")
-    steer = "+steer" if settings.get("steer") else ""
-    return f"{settings.get('regularizer', 'none')}{steer}{'' if gradient == 'auto' else f'@{gradient}'}"
+    if settings.get("engine") == "torchdiffeq":
+        return "torchdiffeq"
+    gradient, steps = settings.get("gradient", "auto"), settings.get("steps", 0)
+    parts = [
+        str(settings.get("regularizer", "none")),
+        *(["steer"] if settings.get("steer") else []),
+        *(["remembered"] if settings.get("first_step") == "remembered" else []),
+        *([f"{steps}-steps"] if steps else []),
+    ]
+    return "+".join(parts) + ("" if gradient == "auto" else f"@{gradient}")
 
 
 def method_name(config: Any) -> str:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from dataclasses import field as setting
 from typing import Literal
 
-from pyndereg.experiments.config import Engine, Precision, check_fraction, weight_setting
+from pyndereg.experiments.config import Engine, FirstStepConfig, Precision, check_fraction, weight_setting
 from pyndereg.experiments.image_config import DATA_DIR, SPLIT_SEED, TEST_FRACTION, MnistData
-from pyndereg.experiments.settings import Config, about
+from pyndereg.experiments.settings import about
 
 SDERegularizer = Literal["none", "error", "stiffness", "local-unbiased", "local-biased"]
 SDEGradient = Literal["auto", "backprop", "discrete"]
@@ -14,7 +14,7 @@ SDEOptimizer = Literal["adam", "adabelief"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDEConfig(Config):
+class SDEConfig(FirstStepConfig):
     """What the experiments with stochastic equations have in common; bounds as `Config` says."""
 
     regularizer: SDERegularizer = setting(

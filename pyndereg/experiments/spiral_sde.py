@@ -78,6 +78,7 @@ class SpiralModel(nn.Module):
             saveat=TIMES,
             gradient=gradient_of(config.gradient, config.engine),
             engine=config.engine,
+            first_step=config.first_step,
             regularizers=tuple(sde_regularizers(config).values()),
         )
         initialize(self)

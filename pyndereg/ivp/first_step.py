@@ -1,6 +1,7 @@
 """The first step's length, handed from one solve to the next."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -74,6 +75,24 @@ class Remembered(nn.Module):
 
 
 FirstStep = float | str | Remembered | None
+
+
+def of_module(first_step: FirstStep, options: Mapping[str, Any]) -> FirstStep:
+    """What a module keeps of its argument: for `"remembered"` a memory of its own, unless its steps begin with `dt`."""
+    if isinstance(first_step, str) and first_step == "remembered":
+        return Remembered() if options.get("dt") is None else None
+    return first_step
+
+
+def of_forward(first_step: FirstStep, *, training: bool) -> FirstStep:
+    """What a module's solve starts with.
+
+    In evaluation it begins with what training remembered and leaves that as it is: a prediction is a function of its
+    input and of the module's `state_dict`, whatever was predicted before.
+    """
+    if isinstance(first_step, Remembered) and not training:
+        return first_step.length
+    return first_step
 
 
 def given_length(first_step: Any) -> Any:

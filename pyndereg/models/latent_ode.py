@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyndereg.fields import Autonomous
 from pyndereg.ivp import Solution
-from pyndereg.ivp.first_step import FirstStep
+from pyndereg.ivp.first_step import FirstStep, of_module
 from pyndereg.models.neural_ode import NeuralODE
 from pyndereg.models.recurrent import Direction, SeriesEncoder
 from pyndereg.numbers import at_least, positive
@@ -56,7 +56,9 @@ class LatentODE(nn.Module):
         sample_in_evaluation: whether the latent state is drawn in evaluation too; else it is then the mean.
         dynamics: the field, a module called as `dynamics(t, z)`, in place of the one above.
         t0, t1: ends of the interval, in the unit of the times, which lie inside.
-        first_step: see `pyndereg.solve`; a `Remembered()` belongs to the module and its `state_dict`.
+        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
+            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+            `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: of the `NeuralODE`, `saveat` aside: method, rtol, atol, gradient, engine, regularizers, and
             end_time_sampling=EndTimeSampling() for random save times in training.
     Source: [@rubanova2019latent], with the solver's estimates as penalties [@pal2021opening].
@@ -80,7 +82,7 @@ class LatentODE(nn.Module):
         dynamics: nn.Module | None = None,
         t0: float = 0.0,
         t1: float = 1.0,
-        first_step: FirstStep = None,
+        first_step: FirstStep = "remembered",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class LatentODE(nn.Module):
             _initialize(module)
         nn.init.constant_(law.bias[latent:], 2.0 * math.log(first_deviation))
         self.sample_in_evaluation = sample_in_evaluation
-        self.first_step = first_step
+        self.first_step = of_module(first_step, options)
         self.options = {"t0": t0, "t1": t1, **options}
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> LatentSeries:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
-from pyndereg.ivp.first_step import FirstStep
+from pyndereg.ivp.first_step import FirstStep, of_forward, of_module
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.problem import Time, check_time
 from pyndereg.models.end_time import EndTimeSampling
@@ -31,7 +31,9 @@ class NeuralODE(nn.Module):
             are still one per save time, in their order.
         regularizers: what `solution.penalties` holds while the module is in training mode; in evaluation mode it is
             empty, and nothing is spent on it.
-        first_step: see `pyndereg.solve`; a `Remembered()` belongs to the module and its `state_dict`.
+        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
+            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+            `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 
     Raises:
@@ -54,7 +56,7 @@ class NeuralODE(nn.Module):
         engine: str = "embedded",
         end_time_sampling: EndTimeSampling | None = None,
         regularizers: Sequence[Regularizer] = (),
-        first_step: FirstStep = None,
+        first_step: FirstStep = "remembered",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class NeuralODE(nn.Module):
         self.saveat = saveat
         self.end_time_sampling = end_time_sampling
         self.regularizers = check_regularizers(regularizers)
-        self.first_step = first_step
+        self.first_step = of_module(first_step, options)
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,
@@ -96,7 +98,8 @@ class NeuralODE(nn.Module):
         t1, saveat = self._times()
         problem = ODEProblem(self.field, y0, self.t0, t1, params)
         regularizers = self.regularizers if self.training else ()
-        solution = solve(problem, saveat=saveat, regularizers=regularizers, first_step=self.first_step, **self.options)
+        first_step = of_forward(self.first_step, training=self.training)
+        solution = solve(problem, saveat=saveat, regularizers=regularizers, first_step=first_step, **self.options)
         return (solution.y1 if saveat is None else solution.y), solution
 
     def _times(self) -> tuple[Time, SaveAt | None]:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyndereg.ivp import DiscreteAdjoint, Gradient, SaveAt, SDEProblem, Solution
-from pyndereg.ivp.first_step import FirstStep
+from pyndereg.ivp.first_step import FirstStep, of_forward, of_module
 from pyndereg.ivp.problem import check_end
 from pyndereg.ivp.sde import BrownianMotion, Interpretation, Noise
 from pyndereg.numbers import at_least
@@ -26,7 +26,9 @@ class NeuralSDE(nn.Module):
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
         regularizers: what `solution.penalties` holds while the module is in training mode.
-        first_step: see `pyndereg.solve`; a `Remembered()` belongs to the module and its `state_dict`.
+        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
+            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+            `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: further options of `pyndereg.solve`.
     Source: [@li2020scalable]; with the solver's estimates as penalties [@pal2021opening].
     """
@@ -49,7 +51,7 @@ class NeuralSDE(nn.Module):
         gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
         engine: str = "embedded",
         regularizers: Sequence[LocalRegularizer] = (),
-        first_step: FirstStep = None,
+        first_step: FirstStep = "remembered",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class NeuralSDE(nn.Module):
         self.kind: dict[str, Any] = {"noise": noise, "interpretation": interpretation, "noise_size": noise_size}
         self.saveat = saveat if isinstance(saveat, SaveAt) or saveat is None else SaveAt(times=saveat)
         self.regularizers = check_regularizers(regularizers)
-        self.first_step = first_step
+        self.first_step = of_module(first_step, options)
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,
@@ -101,9 +103,8 @@ class NeuralSDE(nn.Module):
             self.drift, self.diffusion, y0, self.t0, self.t1, params, seed=seed, brownian=brownian, **self.kind
         )
         regularizers = self.regularizers if self.training else ()
-        solution = solve(
-            problem, saveat=self.saveat, regularizers=regularizers, first_step=self.first_step, **self.options
-        )
+        first_step = of_forward(self.first_step, training=self.training)
+        solution = solve(problem, saveat=self.saveat, regularizers=regularizers, first_step=first_step, **self.options)
         state = solution.y1 if self.saveat is None else solution.y
         assert isinstance(state, Tensor)
         return state, solution

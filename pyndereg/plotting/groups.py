@@ -65,11 +65,16 @@ def check_one_experiment(records: Sequence[RunRecord]) -> None:
 
 
 def label_of(record: RunRecord) -> str:
-    """The kind of a run: its regularizer, STEER if end times are random, and the gradient if one was chosen."""
+    """The kind of a run: its regularizer, what else it was trained with, and the gradient if one was chosen."""
     config = record.config
+    if config.get("engine") == "torchdiffeq":
+        return "torchdiffeq"
     steer = " + STEER" if config.get("steer") else ""
+    remembered = " + remembered" if config.get("first_step") == "remembered" else ""
+    steps = f" + {config['steps']} steps" if config.get("steps") else ""
     gradient = config.get("gradient", "auto")
-    return f"{config.get('regularizer', record.experiment)}{steer}{'' if gradient == 'auto' else f' @ {gradient}'}"
+    chosen = "" if gradient == "auto" else f" @ {gradient}"
+    return f"{config.get('regularizer', record.experiment)}{steer}{remembered}{steps}{chosen}"
 
 
 def curves_of(runs: Sequence[RunRecord], name: str) -> np.ndarray:

@@ -50,6 +50,7 @@ LAZY_IMPORTS = {
     ("pyndereg.julia_runtime.startup", None, "juliacall"),
     ("pyndereg.julia_runtime.installation", None, "juliapkg"),
     ("pyndereg.engines", "get_engine", "pyndereg.engines.julia"),
+    ("pyndereg.experiments.peer", "__init__", "torchdiffeq"),  # only who compares with it has to have it
     ("pyndereg.experiments.spiral_sde", "make_optimizer", "pytorch_optimizer"),  # takes a second, for one preset
 }
 LINES_PER_FILE = 400

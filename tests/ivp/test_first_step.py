@@ -122,13 +122,46 @@ def test_every_part_between_breakpoints_starts_with_the_given_length():
     assert starts.tolist() == pytest.approx([0.03, 0.03])
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_training_and_evaluation_share_the_length(training):
-    model, y0 = layer().train(training), torch.rand(4, 3)
-    model(y0)
+@pytest.mark.parametrize("kind", [nde.NeuralODE, nde.NeuralSDE])
+def test_predictions_start_with_what_training_remembered_and_leave_it(kind):
+    model, y0 = layer(kind), torch.rand(4, 3)
+    options = {"seed": 0} if kind is nde.NeuralSDE else {}
+    searched = model.eval()(y0, **options)[1]
+    assert model.first_step.length is None
+    model.train()(y0, **options)
     tried = model.first_step.length
-    solution = model.train(not training)(y0)[1]
-    assert solution.stats.first_step == min(tried, 1.0) or solution.stats.first_rejected > 0
+    predicted, solution = model.eval()(y0, **options)
+    # A path is known at the ends of cells, near which its steps end.
+    near = pytest.approx(min(tried, 1.0), rel=0.125 if kind is nde.NeuralSDE else 1e-12)
+    assert solution.stats.first_step == near or solution.stats.first_rejected > 0
+    assert solution.stats.first_step > searched.stats.first_step
+    assert model.first_step.length == tried
+    assert torch.equal(predicted, model(y0, **options)[0])
+
+
+def test_models_remember_unless_told_otherwise():
+    torch.manual_seed(1)
+    field, y0 = nde.fields.TimeConcatMLP(3), torch.rand(4, 3)
+    counts = {}
+    for name, options in {
+        "default": {},
+        "remembered": {"first_step": "remembered"},
+        "search": {"first_step": "search"},
+        "length": {"first_step": 0.25},
+        "dt": {"dt": 0.25},
+    }.items():
+        model = nde.NeuralODE(field, **options)
+        counts[name] = [model(y0)[1].stats.nfe for _ in range(3)]
+        assert isinstance(model.first_step, nde.Remembered) == (name in ("default", "remembered"))
+    assert counts["default"] == counts["remembered"]
+    assert counts["default"][2] < counts["search"][2] == counts["search"][0]
+    assert counts["length"] == counts["dt"]
+
+
+def test_a_solve_has_no_memory_of_its_own():
+    with pytest.raises(ValueError, match="first_step is 'remembered'") as error:
+        nde.solve(problem(), first_step="remembered")
+    check_sentence(error.value)
 
 
 def test_gradients_are_those_of_the_steps_that_were_taken():

@@ -98,15 +98,16 @@ def test_tensors_besides_the_field_s_own_get_gradients_when_they_are_listed():
 
 
 def test_evaluation_and_training_are_the_same_without_random_end_times():
-    ode = model()
+    ode = model(first_step="search")
     assert torch.equal(ode.train()(batch())[0], ode.eval()(batch())[0])
 
 
 @pytest.mark.parametrize("gradient", [nde.DiscreteAdjoint(2), nde.Backprop()])
 def test_a_state_dict_a_deep_copy_and_a_pickle_give_the_same_model(gradient):
     ode = model(rtol=1e-4, saveat=[0.25, 1.0], gradient=gradient)
-    y, _ = ode(batch())
-    other = NeuralODE(fields.TimeConcatMLP(3, 5), rtol=1e-4, saveat=[0.25, 1.0], gradient=gradient)
+    ode(batch())  # leaves the length of a first step behind
+    y, _ = ode.eval()(batch())
+    other = NeuralODE(fields.TimeConcatMLP(3, 5), rtol=1e-4, saveat=[0.25, 1.0], gradient=gradient).eval()
     assert not torch.equal(other(batch())[0], y)
     other.load_state_dict(ode.state_dict())
     for twin in (other, copy.deepcopy(ode), pickle.loads(pickle.dumps(ode))):
@@ -117,7 +118,7 @@ def test_a_state_dict_a_deep_copy_and_a_pickle_give_the_same_model(gradient):
 
 
 def test_a_model_that_was_used_can_still_be_copied():
-    ode = model()
+    ode = model().eval()
     y1, solution = ode(batch())
     solution(0.5)
     y1.sum().backward()

@@ -24,7 +24,7 @@ def test_it_returns_the_end_or_the_saved_states_of_every_trajectory():
 
 
 def test_trajectories_have_paths_of_their_own_and_a_seed_repeats_them():
-    layer, y0 = model(), torch.ones(1, 2)
+    layer, y0 = model().eval(), torch.ones(1, 2)
     states, _ = layer(y0, trajectories=50, seed=1)
     assert states.std(0).min() > 0.01
     assert torch.equal(states, layer(y0, trajectories=50, seed=1)[0])

@@ -315,12 +315,12 @@ def outcome(kind: Kind, choice: Choice) -> str:
     Raises:
         AssertionError: a result is wrong.
     """
-    for refined in (1, 4, 16) if choice.is_continuous else ():
+    for refined in (1, 4, 16, 64) if choice.is_continuous else ():
         try:
             return outcome_of_steps(kind, replace(choice, refined=refined))
         except AssertionError:
             continue
-    return outcome_of_steps(kind, replace(choice, refined=64))
+    return outcome_of_steps(kind, replace(choice, refined=256))
 
 
 def outcome_of_steps(kind: Kind, choice: Choice) -> str:

@@ -50,7 +50,10 @@ EXIT_MISSING = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-DEMO_METHODS = ("none", "error", "stiffness")
+# Plain as everybody solves it; with a remembered first step; regularized; and two to compare with: training with a
+# single step that nothing controls, and another library.
+DEMO_METHODS = ("none", "none+remembered", "error+remembered", "none+1-step", "torchdiffeq")
+DEMO = DigitsODEConfig(rtol=1e-5, atol=1e-5)
 DEMO_FIGURE = "digits-ode.png"
 COMPARED_METHODS = ("none", "none+steer", "error", "stiffness", "local-unbiased", "local-biased", "taylor", "rnode")
 
@@ -139,7 +142,7 @@ def _add_run(commands: Any) -> None:
             help="settings to start from: quick (minutes on a processor; the defaults below), or those of the papers",
         )
         # An option that is not given leaves the preset's value.
-        add_settings(parser, type(presets["quick"]), default=argparse.SUPPRESS)
+        add_settings(parser, presets["quick"], default=argparse.SUPPRESS)
         parser.add_argument("--output", type=Path, metavar="PATH", help="record (default: runs/<name of the run>.json)")
         earlier = parser.add_mutually_exclusive_group()
         _add_overwrite(earlier)
@@ -160,29 +163,32 @@ def _add_compare(commands: Any) -> None:
         nargs="+",
         metavar="METHOD",
         default=COMPARED_METHODS,
-        help="regularizers, each optionally with +steer (random end times), then optionally with @ and a gradient, "
-        f"such as local-unbiased@interpolating (default: {' '.join(COMPARED_METHODS)})",
+        help="regularizers, each optionally with +steer (random end times), +remembered (the first step's length, with "
+        "weights to match) or such as +4-steps (equal steps), then optionally with @ and a gradient, such as "
+        f"local-unbiased@interpolating; torchdiffeq (default: {' '.join(COMPARED_METHODS)})",
     )
-    _add_comparison(parser, but=("regularizer", "steer", "seed"))
+    _add_comparison(parser, but=("regularizer", "steer", "first_step", "steps", "seed"))
     parser.set_defaults(command=_compare)
 
 
 def _add_demo(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
-        help="train none, error and stiffness side by side; print a table, draw a figure",
-        description="Train none, error and stiffness side by side, print one table and draw one figure.",
+        help="train a plain, a remembering and a regularized model side by side; print a table, draw a figure",
+        description=f"Train {', '.join(DEMO_METHODS)} side by side, print one table and draw one figure.",
     )
-    _add_comparison(parser, but=("regularizer", "seed"))
+    _add_comparison(parser, but=("regularizer", "first_step", "steps", "seed"), base=DEMO)
     parser.set_defaults(command=_demo)
 
 
-def _add_comparison(parser: argparse.ArgumentParser, *, but: Sequence[str]) -> None:
-    """What every command that trains several runs can be told."""
+def _add_comparison(
+    parser: argparse.ArgumentParser, *, but: Sequence[str], base: DigitsODEConfig = digits_ode.QUICK
+) -> None:
+    """What every command that trains several runs can be told, all but some of the settings, with those of a base."""
     parser.add_argument(
         "--output-dir", type=Path, metavar="FOLDER", help="results (default: the first free runs/<command>-N)"
     )
-    add_settings(parser, DigitsODEConfig, but=but)
+    add_settings(parser, base, but=but)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="runs trained at a time (default: %(default)s)"
@@ -227,31 +233,28 @@ def _add_overwrite(parser: Any) -> None:
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, config: type[Config], *, but: Sequence[str] = (), default: Any = None
+    parser: argparse.ArgumentParser, config: Config, *, but: Sequence[str] = (), default: Any = None
 ) -> None:
     """Turn every field of a configuration into an option, `but` some that the command decides itself.
 
-    An option that is not given has the field's default, or `default` if there is one.
+    An option that is not given has the field's value, or `default` if there is one.
     """
-    hints = get_type_hints(config)
+    hints = get_type_hints(type(config))
     for setting in fields(config):
         if setting.name not in but:
-            add_setting(parser, setting, hints[setting.name], setting.default if default is None else default)
+            add_setting(parser, setting, hints[setting.name], getattr(config, setting.name), default)
 
 
-def config_of(chosen: argparse.Namespace, config: type[AnyConfig]) -> AnyConfig:
-    """The configuration that the options say; a field without an option has its default."""
-    names = {setting.name for setting in fields(config)}
-    return config.from_json({name: value for name, value in vars(chosen).items() if name in names})
-
-
-def add_setting(parser: argparse.ArgumentParser, setting: Field, annotation: Any, default: Any) -> None:
-    """Turn one field of a configuration into one option: its name, choices, default and meaning."""
+def add_setting(
+    parser: argparse.ArgumentParser, setting: Field, annotation: Any, value: Any, default: Any = None
+) -> None:
+    """Turn one field of a configuration into one option: its name, choices, value if it is not given, and meaning."""
     option = f"--{setting.name.replace('_', '-')}"
-    meaning = f"{setting.metadata['meaning']} (default: {_shown(setting.default)})"
+    meaning = f"{setting.metadata['meaning']} (default: {_shown(value)})"
+    default = value if default is None else default
     if annotation is bool:
         parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=meaning)
-    elif isinstance(setting.default, tuple):
+    elif isinstance(value, tuple):
         parser.add_argument(option, type=float, nargs=2, metavar=("START", "STOP"), default=default, help=meaning)
     elif get_args(annotation):
         # The configuration refuses other choices, and can say why.
@@ -302,7 +305,7 @@ def preset_with(preset: AnyConfig, chosen: argparse.Namespace) -> AnyConfig:
 
 def _compare(chosen: argparse.Namespace) -> None:
     folder = _folder_of(chosen, "compare")
-    compared = _comparison(chosen, chosen.methods, folder)
+    compared = _comparison(chosen, chosen.methods, folder, digits_ode.QUICK)
     print(f"{compared.table}\nrecords and table: {folder}")
     compared.raise_failures()
 
@@ -311,7 +314,7 @@ def _demo(chosen: argparse.Namespace) -> None:
     folder = _folder_of(chosen, "demo")
     figure_path, overwrite = folder / DEMO_FIGURE, chosen.overwrite or chosen.resume
     plotting.check_figure_path(figure_path, overwrite=overwrite)
-    compared = _comparison(chosen, DEMO_METHODS, folder)
+    compared = _comparison(chosen, DEMO_METHODS, folder, DEMO)
     plotting.save(plotting.plot_comparison(compared.records), figure_path, overwrite=overwrite)
     print(f"{compared.table}\nfigure: {figure_path}")
     compared.raise_failures()
@@ -323,9 +326,11 @@ def _folder_of(chosen: argparse.Namespace, command: str) -> Path:
     return chosen.output_dir or first_free_folder(Path("runs"), command)
 
 
-def _comparison(chosen: argparse.Namespace, methods: Sequence[str], folder: Path) -> comparison.Comparison:
+def _comparison(
+    chosen: argparse.Namespace, methods: Sequence[str], folder: Path, base: DigitsODEConfig
+) -> comparison.Comparison:
     return comparison.compare(
-        config_of(chosen, DigitsODEConfig),
+        preset_with(base, chosen),
         methods,
         chosen.seeds,
         folder,

@@ -104,6 +104,8 @@ def test_every_field_of_the_configuration_can_be_set(folder):
         "method": "dp5",
         "rtol": 1e-3,
         "atol": 2e-3,
+        "first_step": "remembered",
+        "steps": 0,
         "precision": "float32",
         "engine": "embedded",
         "field": "auto",
@@ -133,8 +135,8 @@ def test_every_field_of_the_configuration_can_be_set(folder):
         "device": "cpu",
     }
     defaults = DigitsODEConfig()
-    # Another device and the other engine are not on every machine.
-    only_one = ("device", "engine", "field")
+    # Another device and the other engine are not on every machine; equal steps do not begin with a remembered one.
+    only_one = ("device", "engine", "field", "steps")
     assert set(chosen) == {setting.name for setting in fields(DigitsODEConfig)}
     assert all(value != getattr(defaults, name) for name, value in chosen.items() if name not in only_one)
     arguments = ["run", "digits-ode", "--output", "all.json"]
@@ -171,19 +173,24 @@ def test_the_demo_prints_one_table_and_leaves_records_and_a_figure(capsys, folde
     shown = capsys.readouterr()
     rows = [line.split()[0] for line in shown.out.splitlines() if line.strip()]
     assert rows[0] == "method"
-    assert [row for row in rows if row in ("none", "error", "stiffness")] == ["none", "error", "stiffness"]
+    methods = ["none", "none+remembered", "error+remembered", "none+1-step", "torchdiffeq"]
+    assert [row for row in rows if row in methods] == methods
     assert sorted(path.name for path in (folder / "runs" / "demo-1").iterdir()) == [
         "comparison.txt",
-        "digits-ode-error-seed0.json",
-        "digits-ode-error-seed0.npz",
+        "digits-ode-error-remembered-seed0.json",
+        "digits-ode-error-remembered-seed0.npz",
+        "digits-ode-none-1-step-seed0.json",
+        "digits-ode-none-1-step-seed0.npz",
+        "digits-ode-none-remembered-seed0.json",
+        "digits-ode-none-remembered-seed0.npz",
         "digits-ode-none-seed0.json",
         "digits-ode-none-seed0.npz",
-        "digits-ode-stiffness-seed0.json",
-        "digits-ode-stiffness-seed0.npz",
+        "digits-ode-torchdiffeq-seed0.json",
+        "digits-ode-torchdiffeq-seed0.npz",
         "digits-ode.png",
     ]
     assert "runs/demo-1/digits-ode.png" in shown.out
-    assert all(f"trained {name}, seed 0" in shown.err for name in ("none", "error", "stiffness"))
+    assert all(f"trained {name}, seed 0" in shown.err for name in methods)
 
 
 def test_a_comparison_prints_the_table_that_it_leaves_with_a_record_per_run_and_goes_on_from_there(capsys, folder):

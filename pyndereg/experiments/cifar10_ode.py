@@ -28,6 +28,7 @@ EVALUATION_IMAGES = 128  # on which NFE and prediction time are measured; the pu
 QUICK = Cifar10ODEConfig()
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@pal2023locally]. 31,250 updates are 20 passes; the published loader leaves the last part of each out.
     "paper-b": replace(
         QUICK,

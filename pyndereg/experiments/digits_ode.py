@@ -12,7 +12,8 @@ from pyndereg.experiments.train import EpochReport
 from pyndereg.results import RunRecord
 
 EXPERIMENT = "digits-ode"
-PRESETS = {"quick": DigitsODEConfig()}
+QUICK = DigitsODEConfig()
+PRESETS = {"quick": QUICK, "remembered": QUICK.remembering()}
 
 
 def run(config: DigitsODEConfig, *, checkpoint: Checkpoint | None = None) -> RunRecord:

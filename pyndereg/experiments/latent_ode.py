@@ -43,6 +43,7 @@ SHOWN_SERIES, SHOWN_FEATURES = 4, 3  # of the reconstructions that a record hold
 QUICK = LatentODEConfig()
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@pal2021opening]. It divides the gradient by 1 + 1e-5 n before AdaMax, which is blind to the gradient's scale.
     "paper-a": replace(
         QUICK,

@@ -96,6 +96,7 @@ def build(config: LotkaVolterraConfig) -> Fit:
         rtol=config.rtol,
         atol=config.atol,
         saveat=TIMES,
+        first_step="search",
         gradient=gradient_of(config.gradient, config.engine),
         engine=config.engine,
     )

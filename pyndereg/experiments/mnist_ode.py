@@ -16,6 +16,7 @@ EXPERIMENT = "mnist-ode"
 QUICK = MnistODEConfig()
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@pal2021opening]. Its momentum sees gradients that are divided by 1 + 1e-5 n, which here divides the step size.
     "paper-a": replace(
         QUICK,

@@ -12,6 +12,7 @@ EXPERIMENT = "mnist-sde"
 QUICK = MnistSDEConfig()
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@pal2021opening]. The published code divides gradients by 1 + 1e-5 n, which Adam does not see.
     "paper-a": replace(
         QUICK,

@@ -18,7 +18,7 @@ def method_of(settings: Mapping[str, object]) -> str:
         str(settings.get("regularizer", "none")),
         *(["steer"] if settings.get("steer") else []),
         *(["remembered"] if settings.get("first_step") == "remembered" else []),
-        *([f"{steps}-steps"] if steps else []),
+        *([f"{steps}-step{'s' if steps != 1 else ''}"] if steps else []),
     ]
     return "+".join(parts) + ("" if gradient == "auto" else f"@{gradient}")
 

@@ -77,8 +77,8 @@ class _Observed(nn.Module):
 
     def callback_accept_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         """A step from t0 was accepted."""
-        self.t.append(float(t0))
-        self.dt.append(float(dt))
+        self.t.append(t0.item())
+        self.dt.append(dt.item())
 
     def callback_reject_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         """A step from t0 was rejected."""

@@ -1,8 +1,9 @@
 """What the experiments with stochastic equations can be told, as values that are checked when they are made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as setting
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pyndereg.experiments.config import Engine, FirstStepConfig, Precision, check_fraction, weight_setting
 from pyndereg.experiments.image_config import DATA_DIR, SPLIT_SEED, TEST_FRACTION, MnistData
@@ -94,6 +95,8 @@ class SpiralSDEConfig(SDEConfig):
 @dataclass(frozen=True, kw_only=True)
 class ImageSDEConfig(SDEConfig):
     """What the classifiers of images have in common, those of [@pal2021opening] on MNIST; bounds as `Config` says."""
+
+    REMEMBERED: ClassVar[Mapping[str, Any]] = {"error_weight": (10.0, 10.0)}
 
     epochs: int = setting(default=20, metadata=about("passes through the training images", least=1))
     # The paper's 512 images would be a third of the digits, an eighth of the images of MNIST that are at hand: too few

@@ -30,6 +30,7 @@ QUICK = SpiralODEConfig()
 # is no preset for it.
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@rackauckas2019diffeqflux]. Its data were solved at a relative tolerance of 1e-3.
     "paper-c": replace(QUICK, iterations=1000, rtol=1e-7, atol=1e-9, precision="float32", learning_rate=0.1),
 }

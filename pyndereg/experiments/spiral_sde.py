@@ -39,6 +39,7 @@ EXPERIMENT = "spiral-sde"
 QUICK = SpiralSDEConfig()
 PRESETS = {
     "quick": QUICK,
+    "remembered": QUICK.remembering(),
     # [@pal2021opening]. The published library's AdaBelief leaves out the correction of the moments' bias.
     "paper-a": replace(
         QUICK,

@@ -49,8 +49,13 @@ def plot_comparison(records: Sequence[RunRecord]) -> "Figure":
         _draw_steps(axes[1:], groups, looks)
         figure.align_ylabels(axes[:, 0])
         handles, names = nfe.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), handlelength=3.2)
+        figure.legend(handles, names, loc="outside upper center", ncols=_columns(names), handlelength=3.2)
     return figure
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many names stand beside each other on a page."""
+    return min(len(names), 4 if max(map(len, names)) <= 20 else 3)
 
 
 def _draw_steps(axes: np.ndarray, groups: Mapping[str, Sequence[RunRecord]], looks: Mapping[str, Look]) -> None:

@@ -71,7 +71,7 @@ def label_of(record: RunRecord) -> str:
         return "torchdiffeq"
     steer = " + STEER" if config.get("steer") else ""
     remembered = " + remembered" if config.get("first_step") == "remembered" else ""
-    steps = f" + {config['steps']} steps" if config.get("steps") else ""
+    steps = f" + {config['steps']} step{'s' if config['steps'] != 1 else ''}" if config.get("steps") else ""
     gradient = config.get("gradient", "auto")
     chosen = "" if gradient == "auto" else f" @ {gradient}"
     return f"{config.get('regularizer', record.experiment)}{steer}{remembered}{steps}{chosen}"

@@ -102,12 +102,18 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_named(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(classification, "PREDICTION_REPEATS", 1)
-    return DigitsODEConfig(epochs=2, rtol=1e-3, atol=1e-3, hidden=8, regularizer="local-unbiased", steer=True)
+    return DigitsODEConfig(
+        epochs=2, rtol=1e-3, atol=1e-3, hidden=8, regularizer="local-unbiased", steer=True, first_step="remembered"
+    )
 
 
 def options(config):
     named = {"epochs": 2, "rtol": 1e-3, "atol": 1e-3, "hidden": 8, "regularizer": config.regularizer}
-    return [word for name, value in named.items() for word in (f"--{name}", str(value))] + ["--steer"]
+    return [word for name, value in named.items() for word in (f"--{name}", str(value))] + [
+        "--steer",
+        "--first-step",
+        config.first_step,
+    ]
 
 
 def test_an_interrupted_command_says_where_it_can_go_on_and_does_so(quick, tmp_path, monkeypatch, capsys):
@@ -150,10 +156,10 @@ def same_numbers(one, other):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_ten_random_moments_ends_bit_identical(tmp_path):
-    config = DigitsODEConfig(epochs=12, regularizer="both", steer=True, seed=3)
+    config = DigitsODEConfig(epochs=12, regularizer="both", steer=True, first_step="remembered", seed=3)
     path = tmp_path / "run.json"
     command = [sys.executable, "-m", "pyndereg.cli", "run", "digits-ode", "--epochs", "12", "--regularizer", "both"]
-    command += ["--steer", "--seed", "3", "--output", str(path), "--resume"]
+    command += ["--steer", "--first-step", "remembered", "--seed", "3", "--output", str(path), "--resume"]
     started = time.perf_counter()
     subprocess.run([*command[:3], "--version"], check=True, capture_output=True)
     start_up = time.perf_counter() - started

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyndereg.experiments import classification, digits_ode
+from pyndereg.experiments.comparison import with_method
 from pyndereg.experiments.digits_ode import EXPERIMENT, build, train_classifier
 from pyndereg.experiments.image_config import DigitsODEConfig
 from pyndereg.experiments.image_data import digits_of
@@ -52,6 +53,50 @@ def test_equal_seeds_give_equal_curves_and_steps_to_the_last_bit():
     other = record_of(config)
     assert without_times(one) == without_times(other)
     assert (one.steps_before, one.steps_after) == (other.steps_before, other.steps_after)
+
+
+def test_a_remembered_start_takes_fewer_evaluations_and_is_a_solution_still():
+    searched, remembered = (record_of(with_method(QUICK, method)) for method in ("none", "none+remembered"))
+    assert remembered.metrics["nfe"] < searched.metrics["nfe"]
+    assert searched.metrics["end_error"] < 0.1
+    assert 0.1 < remembered.metrics["end_error"] < 10.0
+    assert remembered.steps_before == searched.steps_before  # nothing was remembered yet
+
+
+def test_a_single_equal_step_is_counted_and_its_error_told():
+    record = record_of(replace(QUICK, steps=1))
+    assert record.metrics["nfe"] == 7.0
+    assert record.steps_after.dt == (1.0,)
+    assert record.metrics["end_error"] > 1.0
+
+
+def test_torchdiffeq_trains_the_same_model():
+    config = with_method(QUICK, "torchdiffeq")
+    images = digits_of(QUICK).train_images[:8]
+    torch.manual_seed(0)
+    ours = build(QUICK).eval()
+    torch.manual_seed(0)
+    theirs = build(config).eval()
+    logits, solution = theirs(images)
+    torch.testing.assert_close(logits, ours(images)[0], rtol=1e-3, atol=1e-3)
+    assert solution.stats.nfe == 2 + 6 * (solution.stats.accepted + solution.stats.rejected)
+    assert solution.steps.t[0] == 0.0
+    assert bool(solution.steps.scaled_error.isnan().all())
+    record = record_of(config)
+    assert record.curves["test_accuracy"] == pytest.approx(record_of(QUICK).curves["test_accuracy"], abs=3.0)
+    with pytest.raises(NotImplementedError, match="torchdiffeq hands out no dense output"):
+        solution(0.5)
+
+
+def test_what_torchdiffeq_has_not_is_refused():
+    for changes, sentence in {
+        "engine": ({"engine": "torchdiffeq"}, "choose 'torchdiffeq' and 'dopri5' together"),
+        "method": ({"method": "dopri5"}, "the embedded engine calls this method dp5"),
+        "penalty": ({"engine": "torchdiffeq", "method": "dopri5", "regularizer": "error"}, "^regularizer is 'error'"),
+        "steps": ({"engine": "torchdiffeq", "method": "dopri5", "steps": 3}, "^steps is 3, which engine 'torchdiffeq'"),
+    }.values():
+        with pytest.raises(ValueError, match=sentence):
+            replace(QUICK, **changes)
 
 
 def test_another_seed_starts_from_other_weights_but_the_same_images():
@@ -191,7 +236,8 @@ def test_a_finished_run_has_its_prediction_time(monkeypatch):
     monkeypatch.setattr(classification, "PREDICTION_REPEATS", 2)
     record = digits_ode.run(QUICK)
     assert record.metrics["prediction_seconds"] > 0.0
-    assert set(record.metrics) == {"train_accuracy", "test_accuracy", "nfe", "training_seconds", "prediction_seconds"}
+    measured = {"train_accuracy", "test_accuracy", "nfe", "end_error", "training_seconds", "prediction_seconds"}
+    assert set(record.metrics) == measured
 
 
 @pytest.mark.parametrize("name", ["abacus", "cuda:99"])

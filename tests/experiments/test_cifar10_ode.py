@@ -22,6 +22,8 @@ PUBLISHED = {
     "data": "cifar10",
     "hidden": 64,
     "method": "tsit5",
+    "first_step": "search",
+    "steps": 0,
     "rtol": 1e-4,
     "atol": 1e-4,
     "precision": "float32",
@@ -168,7 +170,7 @@ def test_the_preset_is_the_published_settings_field_by_field():
     config = PRESETS["paper-b"]
     assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED
     assert {one.name for one in fields(config)} - OURS == set(PUBLISHED)
-    assert set(PRESETS) == {"quick", "paper-b"}
+    assert set(PRESETS) == {"quick", "remembered", "paper-b"}
     assert cifar10_ode.image_ode.plan_of(config).total_updates(50_000) == 31_250
     (local,) = penalty_terms(config)
     assert [local.weight(position) for position in (0.0, 20.0)] == [2.5, 2.5]

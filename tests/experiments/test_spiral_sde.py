@@ -162,6 +162,7 @@ def test_the_preset_of_the_paper_has_the_published_settings_field_by_field():
         "trajectories": 100,
         "hidden": 50,
         "method": "auto",
+        "first_step": "search",
         "rtol": 0.3,
         "atol": 0.3,
         "precision": "float32",

@@ -224,8 +224,8 @@ class ExplicitRungeKutta:
         scale = error_scale(self._seen(y0), self._seen(y1), self.rtol, self._atol, self._room[1:])
         error, sizes = rms(torch.div(estimate, scale, out=self._room[2])), None
         if self.tells_sizes:
-            parts = (self._seen(y1), self._seen(self.slopes[0]))
-            sizes = torch.stack([error, *(rms(torch.div(part, scale, out=self._room[2])) for part in parts)])
+            parts = torch.stack([self._seen(y1), self._seen(self.slopes[0])]).div_(scale)
+            sizes = torch.cat([error[None], torch.linalg.vector_norm(parts, dim=1) * scale.numel() ** -0.5])
         return Step(t, dt, y0, y1, stages, error, sizes)
 
     def replay(self, t: float, dt: float, y0: Tensor, end: Stage | None) -> Step:

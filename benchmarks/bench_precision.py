@@ -50,6 +50,12 @@ def solved(field: Field, y0: Tensor, method: str, tolerance: float, dt_max: floa
     return nde.solve(nde.ODEProblem(field, y0), method, **options)
 
 
+def end_of(solution: nde.Solution) -> Tensor:
+    """The final state, which is one tensor."""
+    assert isinstance(solution.y1, Tensor)
+    return solution.y1
+
+
 def table(dims: Sequence[int], methods: Sequence[str]) -> None:
     """Print a row for each network, method and precision."""
     print(f"{'':24}" + "".join(f"{tolerance:>15.0e}" for tolerance in TOLERANCES))
@@ -57,14 +63,14 @@ def table(dims: Sequence[int], methods: Sequence[str]) -> None:
         field, y0 = network(dim), torch.randn(32, dim, generator=torch.Generator().manual_seed(1))
         double = copy.deepcopy(field).double()
         fields = {"float64": double, "float32": field, "bfloat16": in_half(field)}
-        exact = solved(double, y0.double(), "vern9", 1e-12).y1
+        exact = end_of(solved(double, y0.double(), "vern9", 1e-12))
         for method in methods:
             for precision in PRECISIONS:
                 entries = []
                 for tolerance in TOLERANCES:
                     start = y0.double() if precision == "float64" else y0
                     found = solved(fields[precision], start, method, tolerance)
-                    error = (found.y1 - exact).square().mean().sqrt().item()
+                    error = (end_of(found) - exact).square().mean().sqrt().item()
                     entries.append(f"{found.stats.nfe:>7} {error:.1e}")
                 print(f"{dim:>4} {method:6} {precision:10}  " + "".join(entries), flush=True)
 

@@ -87,8 +87,8 @@ class Rounding:
         allowed = max(1.0, self.resolved(state, moved, abs(dt) / self.length))
         certain = CERTAINTY * rounding
         seen = math.sqrt(max(error * error - certain * certain, 0.0)) / allowed
-        # All of the error may be hidden below `certain`. PI control, with an exponent of 0.7/q or dp5's 0.85/q, lengthens
-        # a step of this error so little that even then the next one is acceptable.
+        # All of the error may be hidden below `certain`. PI control, with an exponent of 0.7/q or dp5's 0.85/q,
+        # lengthens a step of this error so little that even then the next one is acceptable.
         hidden = min(certain / allowed, 1.0) ** 1.25 / 8
         return Judged(max(seen, min(hidden, error / allowed)), rounding, allowed)
 

@@ -16,6 +16,8 @@ from pyndereg.ivp.status import Status
 from pyndereg.numbers import as_float64
 from pyndereg.torch_modes import ordinary_tensors, outside_graphs, refuse_transforms
 
+UNKNOWN: Any = None
+
 
 @with_parts_that_change
 @dataclass(frozen=True, eq=False)
@@ -25,16 +27,31 @@ class StepRecord:
     Attributes:
         t: time at which the step began, in the problem's time units. Shape (steps,), no gradient.
         dt: its signed length, in the problem's time units. Shape (steps,), no gradient: step lengths are constants.
-        scaled_error: norm of the local error in units of the tolerance, dimensionless; the step was accepted iff it is
-            <= 1. NaN where the method has no error estimate. Shape (steps,), differentiable.
+        scaled_error: norm of the local error in units of the tolerance, dimensionless; the step was accepted iff what
+            is not rounding of it is <= `allowed`. NaN where the method has no error estimate. Shape (steps,),
+            differentiable.
         stiffness: estimate of |largest eigenvalue| of the Jacobian, 1/time. NaN where the method has none.
             Shape (steps,), differentiable.
+        rounding: the part of `scaled_error` that is rounding, estimated, in the same units; 0 where the tolerance lies
+            so far above it that nobody looked, NaN where it is not known: of planned and stochastic steps, and of those
+            that Julia took. Shape (steps,), no gradient.
+        allowed: the scaled error that was asked for: 1, or more where a smaller one would not be a better y1, because
+            of rounding. Shape (steps,), no gradient.
     """
 
     t: Tensor
     dt: Tensor
     scaled_error: Tensor
     stiffness: Tensor
+    rounding: Tensor = UNKNOWN
+    allowed: Tensor = UNKNOWN
+
+    def __post_init__(self) -> None:
+        """A record without these columns knows nothing of rounding."""
+        if self.rounding is UNKNOWN:
+            object.__setattr__(self, "rounding", torch.full_like(self.t, math.nan))
+        if self.allowed is UNKNOWN:
+            object.__setattr__(self, "allowed", torch.ones_like(self.t))
 
     def __len__(self) -> int:
         return self.t.shape[0]

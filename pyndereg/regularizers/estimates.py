@@ -18,6 +18,7 @@ def error_estimate(
     weight_by_dt: bool = True,
     squared: bool = False,
     count_start: bool = False,
+    with_rounding: bool = True,
 ) -> Tensor:
     """Sum of the scaled local errors of all accepted steps, each times its length: sum_j E_j |dt_j|.
 
@@ -32,14 +33,18 @@ def error_estimate(
             alternative for the latent ODE.
         squared: square the errors.
         count_start: count one more step of value zero, as the published code's mean does: it divides by steps + 1.
+        with_rounding: False takes `steps.rounding` off each error, down to zero, so that errors which are nothing else
+            have no gradient: rounding cannot be trained away, except by a slower field.
     Returns:
         Shape (), in the problem's time units if weighted, else dimensionless; >= 0.
     Raises:
-        ValueError: the method has no error estimate, no step was taken, or the aggregate is unknown.
+        ValueError: the method has no error estimate, no step was taken, the aggregate is unknown, or the rounding of
+            these steps is not known.
     Source: [@pal2021opening] section 3; the variants are those of its published code.
     """
     _check(steps.scaled_error, "error", "bs3, dp5, tsit5, vern7 or vern9")
-    values = steps.scaled_error.square() if squared else steps.scaled_error
+    errors = steps.scaled_error if with_rounding else _without_rounding(steps)
+    values = errors.square() if squared else errors
     return _aggregate(values, steps, aggregate, weight_by_dt, start=0.0 if count_start else None)
 
 
@@ -86,6 +91,15 @@ def _check(values: Tensor, kind: str, methods: str) -> None:
         raise ValueError("the record holds no step; regularize a solve that accepted at least one")
     if bool(values.isnan().any()):
         raise ValueError(f"the method of these steps has no {kind} estimate; solve with {methods}")
+
+
+def _without_rounding(steps: StepRecord) -> Tensor:
+    if bool(steps.rounding.isnan().any()):
+        raise ValueError(
+            "the rounding of these steps is not known; pass with_rounding=True, or adaptive steps of an ODEProblem by "
+            "the embedded engine"
+        )
+    return (steps.scaled_error - steps.rounding).clamp_min(0)
 
 
 def _aggregate(values: Tensor, steps: StepRecord, aggregate: str, weight_by_dt: bool, start: float | None) -> Tensor:

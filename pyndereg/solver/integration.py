@@ -1,5 +1,6 @@
 """A whole forward solve: the march of a Runge–Kutta method, and what is kept of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -10,8 +11,9 @@ from torch import Tensor
 from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
 from pyndereg.solver.interpolation import extension_weights, interpolate
-from pyndereg.solver.march import March, march
+from pyndereg.solver.march import March, error_of, march
 from pyndereg.solver.plans import Plan
+from pyndereg.solver.rounding import Judged, Rounding
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, Stage, Step
 from pyndereg.solver.states import ThinnedStates
 
@@ -77,6 +79,7 @@ class Trajectory:
         nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
             (steps, nodes, size).
         samples: per sampler, what it chose; None if nothing.
+        judged: per step, what rounding is in its error; None where it was not looked at.
     """
 
     march: March[Step]
@@ -92,6 +95,7 @@ class Trajectory:
     nodes: Tensor | None
     slopes: Tensor | None
     samples: list[Sampled | None]
+    judged: list[Judged] | None
 
     def outputs(self) -> tuple[Tensor, ...]:
         """What a differentiable solve returns.
@@ -129,6 +133,7 @@ class Recorder:
         dense: keep all slopes.
         keep, checkpoints: what to keep for a backward pass, and the number of states at most.
         samplers: choose points of the solution.
+        rounding: tells rounding from errors; None where the tolerance is far above it.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class Recorder:
         keep: Keep,
         checkpoints: int | None,
         samplers: Sequence[Sampler],
+        rounding: Rounding | None,
     ) -> None:
         self._method, self._start, self._last = method, start, None
         self._pending = list(reversed(times))
@@ -157,6 +163,9 @@ class Recorder:
         self.steps: list[Step] = []
         self.nodes: list[Tensor] = []
         self.slopes: list[Tensor] = []
+        self._rounding, self._latest = rounding, Judged(math.nan, math.nan, 1.0)
+        self.judged: list[Judged] = []
+        method.tells_sizes = rounding is not None
         self._samplers = samplers
         self.samples: list[Sampled | None] = [None] * len(samplers)
         self._saves_start = every_step or (bool(self._pending) and self._pending[-1] == t0)
@@ -171,6 +180,14 @@ class Recorder:
             self._last = None
         return self._method.attempt(t, dt, self._start)
 
+    def judge(self, step: Step) -> float:
+        """The error that the step control is handed, for which the host waits once."""
+        if self._rounding is None or step.sizes is None:
+            return error_of(step)
+        error, state, slope = step.sizes.tolist()
+        self._latest = self._rounding.judge(error, state, slope, step.dt)
+        return self._latest.error
+
     def accept(self, step: Step, t_end: float) -> None:
         """Keep what was asked for of an accepted step."""
         index = len(self.errors)
@@ -180,6 +197,8 @@ class Recorder:
             self._method.extend(step)
             self.nodes.append(step.y0)
             self.slopes.append(self._method.slopes.clone())
+        if self._rounding is not None:
+            self.judged.append(self._latest)
         stiffness = self._method.stiffness(step)
         if stiffness is not None:
             self.stiffness.append(stiffness)
@@ -209,6 +228,7 @@ class Recorder:
             nodes=torch.stack(self.nodes) if self.nodes else None,
             slopes=torch.stack(self.slopes) if self.slopes else None,
             samples=self.samples,
+            judged=None if self._rounding is None else self.judged,
         )
 
     def _save(self, times: list[float], states: Tensor) -> None:
@@ -267,6 +287,7 @@ def integrate(
     checkpoints: int | None,
     max_steps: int,
     samplers: Sequence[Sampler] = (),
+    rounding: Rounding | None = None,
 ) -> Trajectory:
     """Solve from t0 to t1.
 
@@ -280,6 +301,7 @@ def integrate(
         keep, checkpoints: what is kept for a backward pass.
         max_steps: limit on attempted steps.
         samplers: choose points of the solution.
+        rounding: tells rounding from errors; None where the tolerance is far above it, or steps are planned.
     """
     recorder = Recorder(
         method,
@@ -291,6 +313,7 @@ def integrate(
         keep=keep,
         checkpoints=checkpoints,
         samplers=samplers,
+        rounding=rounding,
     )
-    result = march(recorder.attempt, recorder.accept, controller, t0, t1, first_step, max_steps)
+    result = march(recorder.attempt, recorder.accept, controller, t0, t1, first_step, max_steps, judge=recorder.judge)
     return recorder.trajectory(result)

@@ -41,7 +41,7 @@ class March(Generic[StepT]):
         rejected: count of rejected steps.
         proposed: length of the last step before it was cut to end at t1, > 0: what a march that goes on would try.
         t_reached: end of the last accepted step.
-        first_error: scaled error of the first accepted step; NaN where steps are planned.
+        first_error: error of the first accepted step, as the controller saw it; NaN where steps are planned.
         first_rejected: how often it was tried before.
     """
 
@@ -62,6 +62,11 @@ class March(Generic[StepT]):
         return {"first_step": abs(self.dt[0]), "first_growth": growth, "first_rejected": self.first_rejected}
 
 
+def error_of(step: Attempt) -> float:
+    """The scaled error of a step, for which the host waits; NaN where there is none."""
+    return math.nan if step.scaled_error is None else step.scaled_error.item()
+
+
 def march(
     attempt: Callable[[float, float], StepT],
     accept: Callable[[StepT, float], None],
@@ -71,6 +76,7 @@ def march(
     dt: float,
     max_steps: int,
     snap: Callable[[float, float], float] | None = None,
+    judge: Callable[[StepT], float] | None = None,
 ) -> March[StepT]:
     """Step from t0 to t1.
 
@@ -84,6 +90,7 @@ def march(
         dt: length of the first step, > 0; NaN if f is not finite at t0.
         max_steps: limit on attempted steps.
         snap: where a step from t of signed length dt shall end instead, (t, dt) -> a time near t + dt; None: there.
+        judge: the error that the controller is handed, for which the host waits; None for the scaled error itself.
     Returns:
         The record; a status other than SUCCESS if it stopped before t1.
     """
@@ -93,7 +100,7 @@ def march(
     elif isinstance(controller, Plan):
         _walk(attempt, accept, controller.steps(t0, t1, dt), max_steps, result)
     else:
-        _search(attempt, accept, controller, t0, t1, dt, max_steps, snap, result)
+        _search(attempt, accept, controller, t0, t1, dt, max_steps, snap, judge or error_of, result)
     return result
 
 
@@ -126,6 +133,7 @@ def _search(
     dt: float,
     max_steps: int,
     snap: Callable[[float, float], float] | None,
+    judge: Callable[[StepT], float],
     result: March[StepT],
 ) -> None:
     """Take the steps that a controller asks for; arguments as those of `march`, and the record to be filled."""
@@ -144,7 +152,7 @@ def _search(
             dt = snapped if abs(snapped - dt) <= dt / 8 and snapped <= controller.longest else dt
             is_last = dt >= distance
         step = attempt(t, direction * dt)
-        error = step.scaled_error.item() if step.scaled_error is not None else math.nan
+        error = judge(step)
         if controller.accepts(error):
             if not result.t:
                 result.first_error, result.first_rejected = error, result.rejected

@@ -68,6 +68,13 @@ def scaled_error(
         Shape (), dimensionless, >= 0; the step is acceptable iff it is <= 1.
     Source: [@hairer1993solving] eq. (II.4.11); one norm over the whole batch, as in [@pal2021opening].
     """
+    scale = error_scale(y0, y1, rtol, atol, room)
+    return rms(torch.div(error, scale, out=room[1]))
+
+
+def error_scale(
+    y0: Tensor, y1: Tensor, rtol: float, atol: Tensor, room: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> Tensor:
+    """The tolerance of each element of a step; arguments as those of `scaled_error`. Shape of y0, units of y, > 0."""
     a, b = room
-    scale = torch.add(atol, torch.maximum(torch.abs(y0, out=a), torch.abs(y1, out=b), out=a), alpha=rtol, out=a)
-    return rms(torch.div(error, scale, out=b))
+    return torch.add(atol, torch.maximum(torch.abs(y0, out=a), torch.abs(y1, out=b), out=a), alpha=rtol, out=a)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.norms import absolute_tolerance, scaled_error
+from pyndereg.solver.norms import absolute_tolerance, error_scale, rms, scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
 
@@ -106,6 +106,8 @@ class Step:
         y0, y1: flat states at both ends. Shape (size,).
         stages: nodes evaluated so far, in order; the end node is missing where the step did not need its slope.
         scaled_error: see `norms.scaled_error`. Shape (); None where the method has no estimate.
+        sizes: that error, and root mean squares of y1 and of the first slope in units of the tolerance; None unless the
+            method `tells_sizes`. Shape (3,).
     """
 
     t: float
@@ -114,6 +116,7 @@ class Step:
     y1: Tensor
     stages: list[Stage]
     scaled_error: Tensor | None
+    sizes: Tensor | None = None
 
 
 class ExplicitRungeKutta:
@@ -133,6 +136,9 @@ class ExplicitRungeKutta:
         with_graph: keep every stage's graph.
         with_time: let these graphs reach the stage's time.
         time_dtype: of the times that f is called with; None for the state's.
+
+    Attributes:
+        tells_sizes: whether attempted steps have `sizes`, from which rounding is told.
     """
 
     def __init__(
@@ -154,6 +160,7 @@ class ExplicitRungeKutta:
         self.tableau, self.field, self.shape = tableau, field, shape
         self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
         self.with_graph, self.with_time = with_graph, with_time
+        self.tells_sizes = False
         self.coefficients = coefficients(tableau, dtype, device)
         self._c = coefficients(tableau, time_dtype or dtype, device).c
         self._is_flat = len(shape) == 1
@@ -209,13 +216,17 @@ class ExplicitRungeKutta:
         for j in range(1, self.tableau.end):
             stages.append(self._node(j, times[j], self.node_state(j, y0, dt), None))
         y1 = self.node_state(self.tableau.end, y0, dt)
-        error = None
         if self.tableau.first_same_as_last:
             stages.append(self._node(self.tableau.end, times[self.tableau.end], y1, None))
-        if self._error is not None:
-            estimate = self._error(self._zeros, dt, out=self._room[0])
-            error = scaled_error(estimate, self._seen(y0), self._seen(y1), self.rtol, self._atol, room=self._room[1:])
-        return Step(t, dt, y0, y1, stages, error)
+        if self._error is None:
+            return Step(t, dt, y0, y1, stages, None)
+        estimate = self._error(self._zeros, dt, out=self._room[0])
+        scale = error_scale(self._seen(y0), self._seen(y1), self.rtol, self._atol, self._room[1:])
+        error, sizes = rms(torch.div(estimate, scale, out=self._room[2])), None
+        if self.tells_sizes:
+            parts = torch.stack([self._seen(y1), self._seen(self.slopes[0])]).div_(scale)
+            sizes = torch.cat([error[None], torch.linalg.vector_norm(parts, dim=1) * scale.numel() ** -0.5])
+        return Step(t, dt, y0, y1, stages, error, sizes)
 
     def replay(self, t: float, dt: float, y0: Tensor, end: Stage | None) -> Step:
         """Take an accepted step again, its end node given (or left out, if None)."""

@@ -1,5 +1,6 @@
 """Butcher tableaus of explicit Runge–Kutta methods: data that checks itself when it is built."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -110,6 +111,24 @@ class Tableau:
     def nodes_c(self) -> Row:
         """The nodes that belong to `nodes_a`."""
         return self.c + (self.interpolant.extra_c or (() if self.first_same_as_last else (1,)))
+
+    @cached_property
+    def noise(self) -> float:
+        """Rounding of the error estimate over that of a slope times the step, where slopes round independently."""
+        return math.hypot(*map(float, self.b_error or ()))
+
+    @cached_property
+    def test_errors(self) -> tuple[float, float]:
+        """Coefficients of the error estimate and of the error of y1 on y' = lambda y, of their lowest order each.
+
+        With z = lambda dt they are the first number times z^(embedded_order + 1), the second times z^(order + 1).
+        """
+        powers: list[list[Fraction | int]] = [[1] * self.stages]  # A^n applied to ones
+        for _ in range(self.order):
+            powers.append([sum(Fraction(a) * x for a, x in zip(row, powers[-1], strict=False)) for row in self.a])
+        estimate = sum(Fraction(e) * x for e, x in zip(self.b_error or (), powers[self.embedded_order], strict=False))
+        end = sum(Fraction(b) * x for b, x in zip(self.b, powers[self.order], strict=True))
+        return abs(float(estimate)), abs(float(end - Fraction(1, math.factorial(self.order + 1))))
 
     @property
     def controller_exponents(self) -> tuple[float, float]:

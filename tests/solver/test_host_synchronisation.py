@@ -78,6 +78,17 @@ def test_an_attempted_step_costs_one_synchronisation(method, saveat, count_reads
     assert found[1][1] - found[0][1] == found[1][0] - found[0][0]
 
 
+def test_telling_rounding_from_errors_costs_no_further_synchronisation(count_reads):
+    y0 = torch.tensor([[2.0, 0.0], [0.5, 0.5]])
+    field = Oscillator(torch.float32).requires_grad_(False)
+    found = []
+    for t1 in (1.0, 8.0):
+        solution, reads = count_reads(lambda t1=t1: nde.solve(nde.ODEProblem(field, y0, 0.0, t1), "vern7"))
+        assert bool((solution.steps.rounding > 0).all())
+        found.append((attempts(solution), reads))
+    assert found[1][1] - found[0][1] == found[1][0] - found[0][0]
+
+
 @pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(3)])
 def test_gradients_cost_no_further_synchronisation_in_either_pass(gradient, count_reads):
     solution, reads = count_reads(lambda: nde.solve(problem(4.0, requires_grad=True), gradient=gradient, saveat=[0.3]))

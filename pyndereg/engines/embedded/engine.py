@@ -1,7 +1,10 @@
 """The embedded engine: what it answers, and what it refuses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+
+from torch import Tensor
 
 from pyndereg.engines.embedded.control import one_step_of
 from pyndereg.engines.embedded.dense import dense_output
@@ -89,13 +92,28 @@ def _solution(problem: ODEProblem, options: SolveOptions, tableau: Tableau, made
         t=y1.new_tensor([result.t_reached] if saves_end_only else made.times),
         y=layout.result(y1[None].clone() if saves_end_only else made.saved),
         y1=layout.result(y1),
-        steps=StepRecord(y1.new_tensor(result.t), y1.new_tensor(result.dt), made.scaled_error, made.stiffness),
+        steps=StepRecord(
+            y1.new_tensor(result.t),
+            y1.new_tensor(result.dt),
+            made.scaled_error,
+            made.stiffness,
+            *_rounding_columns(made),
+        ),
         stats=Statistics(made.nfe, len(result.t), result.rejected, **result.first(tableau.order)),
         status=result.status,
         t_reached=result.t_reached,
         interpolate=dense_output(problem, options, tableau, made),
         samples=tuple(sampled),
     )
+
+
+def _rounding_columns(made: Run) -> tuple[Tensor, Tensor]:
+    """`StepRecord.rounding` and `StepRecord.allowed` of a solve. Shape (steps,) each."""
+    if made.judged is not None:
+        rows = made.y1.new_tensor([(step.rounding, step.allowed) for step in made.judged]).reshape(-1, 2)
+        return rows[:, 0], rows[:, 1]
+    is_planned, steps = math.isnan(made.march.first_error), (len(made.march.t),)
+    return made.y1.new_full(steps, math.nan if is_planned else 0.0), made.y1.new_ones(steps)
 
 
 def _refuse_what_only_julia_has(problem: Problem, options: SolveOptions) -> None:

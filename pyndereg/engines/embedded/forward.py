@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.engines.embedded.control import control_of
+from pyndereg.engines.embedded.rounding import warn_of_rounding
 from pyndereg.ivp import (
     DiscreteAdjoint,
     ODEProblem,
@@ -20,6 +21,7 @@ from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
 from pyndereg.solver.integration import Keep, Trajectory, integrate
 from pyndereg.solver.plans import OneStep, Plan
+from pyndereg.solver.rounding import Resolution, resolution_of
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
@@ -94,6 +96,7 @@ class Forward:
         stepper: takes the steps.
         f: the right-hand side, which counts its evaluations.
         start: its first evaluation, at t0 and y0.
+        coarsest: the largest unit roundoff among the results of f's operations.
         t1: where to stop, in the problem's time units.
         times: save times in order, checked.
         controller: step-size control.
@@ -107,6 +110,7 @@ class Forward:
     stepper: Stepper
     f: Field
     start: Stage
+    coarsest: float
     t1: float
     times: tuple[float, ...]
     controller: Controller | Plan
@@ -133,11 +137,12 @@ class Forward:
         saveat, gradient = self.options.saveat, self.options.gradient
         start = method.adopt(start)
         t0 = self.problem.interval[0]
+        resolution = self._resolution(method, start)
         return integrate(
             method,
             self.controller,
             start,
-            self._first_step(method, start),
+            self._first_step(method, start, 1.0 if resolution is None else max(1.0, resolution.step)),
             t0,
             self.t1,
             times=tuple(t for t in self.times if (t - self.t1) * (self.t1 - t0) <= 0),
@@ -147,31 +152,54 @@ class Forward:
             checkpoints=gradient.checkpoints if isinstance(gradient, DiscreteAdjoint) else None,
             max_steps=self.options.max_steps,
             samplers=self.samplers,
+            rounding=None if resolution is None else resolution.rounding,
         )
 
-    def _first_step(self, method: ExplicitRungeKutta, start: Stage) -> float:
+    def _resolution(self, method: ExplicitRungeKutta, start: Stage) -> Resolution | None:
+        """What the precision resolves; None where the tolerance lies far above it, or steps are planned."""
+        options, layout = self.options, self.problem.layout
+        if isinstance(self.controller, Plan):
+            return None
+        found = resolution_of(
+            lambda y: _flat(method, start.t, y),
+            method.tableau,
+            start.y.detach().reshape(-1),
+            start.slope.detach().reshape(-1),
+            rtol=options.rtol,
+            atol=options.atol,
+            length=abs(self.t1 - self.problem.interval[0]),
+            coarsest=self.coarsest,
+            controlled=layout.controlled_size(options.uncontrolled),
+        )
+        if found is not None:
+            warn_of_rounding(found, options, layout.dtype, self.coarsest)
+        return found
+
+    def _first_step(self, method: ExplicitRungeKutta, start: Stage, resolved: float) -> float:
+        """Its length; the search aims at a tolerance that can be resolved, so many times the one that is asked for."""
         options, controller = self.options, self.controller
         if isinstance(controller, Plan) and not isinstance(controller, OneStep):
             return math.inf  # never used: a plan has lengths of its own
         given = options.dt or options.first_step
         if given is not None:
             return given
-
-        def flat(t: Tensor, y: Tensor) -> Tensor:
-            return method.field(t, y.view(method.shape)).reshape(-1)
-
         return first_step(
-            flat,
+            lambda t, y: _flat(method, t, y),
             self.problem.interval[0],
             self.t1,
             start.y.detach().reshape(-1),
             start.slope.detach().reshape(-1),
             method.tableau.order,
-            options.rtol,
-            options.atol,
+            options.rtol * resolved,
+            options.atol * resolved,
             self.problem.layout.controlled_size(options.uncontrolled),
             start.t.dtype,
         )
+
+
+def _flat(method: ExplicitRungeKutta, t: Tensor, y: Tensor) -> Tensor:
+    """f on flat states. Shape (size,)."""
+    return method.field(t, y.view(method.shape)).reshape(-1)
 
 
 def step_control(options: SolveOptions, tableau: Tableau, interval: tuple[float, float]) -> Controller | Plan:

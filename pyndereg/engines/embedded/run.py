@@ -20,6 +20,7 @@ from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.integration import Sampled, Trajectory
 from pyndereg.solver.march import March
 from pyndereg.solver.plans import Plan
+from pyndereg.solver.rounding import Judged
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Step
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
 from pyndereg.solver.tableau import Tableau
@@ -31,9 +32,14 @@ LEAST_LIMIT = 100_000
 
 @dataclass(frozen=True)
 class Run:
-    """A finished forward solve; its tensors carry gradients. Shapes as in `DifferentiableSolve`."""
+    """A finished forward solve; its tensors carry gradients. Shapes as in `DifferentiableSolve`.
+
+    Attributes:
+        judged: per step, what rounding is in its error; None where it was not looked at.
+    """
 
     march: March[Step]
+    judged: list[Judged] | None
     nfe: int
     captured: Captured | None
     times: list[float]
@@ -85,6 +91,7 @@ def run(
             Stepper.of(problem, options, tableau, with_time=with_time),
             start.field,
             start.stage,
+            start.coarsest,
             t1,
             times,
             controller,
@@ -95,7 +102,15 @@ def run(
         )
         trajectory, outputs = _outputs(forward, start, y0, ends)
     samples = [sampled for sampled in trajectory.samples if sampled is not None]
-    return Run(trajectory.march, start.field.evaluations, start.captured, trajectory.times, samples, *outputs)
+    return Run(
+        trajectory.march,
+        trajectory.judged,
+        start.field.evaluations,
+        start.captured,
+        trajectory.times,
+        samples,
+        *outputs,
+    )
 
 
 def _outputs(

@@ -122,7 +122,7 @@ COUNTS = ("nfe", "accepted", "rejected", "diffusion_nfe", "local_nfe")
 
 def _columns(part: Solution) -> tuple[Tensor, ...]:
     steps = part.steps
-    return steps.t, steps.dt, steps.scaled_error, steps.stiffness
+    return steps.t, steps.dt, steps.scaled_error, steps.stiffness, steps.rounding, steps.allowed
 
 
 def _cat(states: Sequence[State]) -> State:

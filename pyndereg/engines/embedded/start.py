@@ -35,6 +35,7 @@ class Start:
 
     Attributes:
         stage: the first stage, with a graph where gradients may be asked for.
+        coarsest: the largest unit roundoff among the results of f's operations.
         field: f, to go on with.
         captured: f as it is now; None where nothing can ask for a gradient.
         keep: what is kept of the accepted steps.
@@ -43,6 +44,7 @@ class Start:
     """
 
     stage: Stage
+    coarsest: float
     field: Field
     captured: Captured | None
     keep: Keep = Keep.NOTHING
@@ -80,8 +82,6 @@ def begin(
     if id(slope) in seen.changed:
         field.copy_result()
         slope = slope.clone()
-    if adaptive:
-        warn_of_coarse_results(seen, options.rtol, y0.dtype)
     start = start_of(seen, t)
     captured = capture([field], problem.parameters, seen, surroundings, [start]) if grad_mode or seen.draws else None
     with_grad = grad_mode and captured is not None and (with_time or y0.requires_grad or bool(captured.inputs))
@@ -93,13 +93,13 @@ def begin(
         keep = keep_of_changing(options.gradient, field.name, seen) if with_grad else keep
     stage = Stage(t, y, slope)
     if not with_grad or captured is None:
-        return Start(stage, field, None)
+        return Start(stage, seen.coarsest, field, None)
     if keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
-        return Start(stage, field, captured, keep, captured.targets)
+        return Start(stage, seen.coarsest, field, captured, keep, captured.targets)
     kept = keep_graphs(field, captured)
     if seen.is_mixed:
         stage = Stage(t, y, kept.field(t, y))
-    return Start(stage, kept.field, captured, keep, kept.targets, kept.hooked)
+    return Start(stage, seen.coarsest, kept.field, captured, keep, kept.targets, kept.hooked)
 
 
 def begin_again(
@@ -112,8 +112,8 @@ def begin_again(
     captured.check_versions()
     stage = Stage(t, y, field(t, y))
     if not torch.is_grad_enabled() or not (with_time or y0.requires_grad or captured.inputs):
-        return Start(stage, field, None)
-    return Start(stage, field, captured, keep_for(options.gradient), captured.targets)
+        return Start(stage, captured.coarsest, field, None)
+    return Start(stage, captured.coarsest, field, captured, keep_for(options.gradient), captured.targets)
 
 
 def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
@@ -170,17 +170,3 @@ def warn_of_random_numbers(name: str) -> None:
         SolveWarning,
         stacklevel=2,
     )
-
-
-def warn_of_coarse_results(seen: Seen, rtol: float, dtype: torch.dtype) -> None:
-    """Tell that f computes in half precision and the tolerance lies below what that resolves."""
-    halves = max(torch.finfo(torch.bfloat16).eps, torch.finfo(torch.float16).eps)
-    smallest = torch.finfo(torch.float16).eps
-    if smallest <= seen.coarsest <= halves and rtol < seen.coarsest:
-        name = "bfloat16" if seen.coarsest == torch.finfo(torch.bfloat16).eps else "float16"
-        warnings.warn(
-            f"f computes in {name}, which resolves {seen.coarsest:.0e}, and rtol={rtol:g} lies below that, so the "
-            f"steps shorten against rounding; pass rtol={seen.coarsest:.0e} or more, or let f compute in {dtype}",
-            SolveWarning,
-            stacklevel=2,
-        )

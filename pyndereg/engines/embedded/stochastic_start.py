@@ -1,13 +1,14 @@
 """The first evaluation of drift and diffusion, watched: what they depend on, and how a solve gets its gradient."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyndereg.engines.embedded.start import keep_of_changing, start_of, warn_of_coarse_results, warn_of_random_numbers
-from pyndereg.ivp import Backprop, SDEProblem, SolveOptions
+from pyndereg.engines.embedded.start import keep_of_changing, start_of, warn_of_random_numbers
+from pyndereg.ivp import Backprop, SDEProblem, SolveOptions, SolveWarning
 from pyndereg.solver.field import DiffusionField, Field
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.captured import Captured, capture
@@ -67,7 +68,7 @@ def begin(
         starts.append(start_of(shown, t, counts=y0.is_leaf and y0.requires_grad, may_differ=True))
         seen = seen.merged(shown)
     if adaptive:
-        warn_of_coarse_results(seen, options.rtol, y0.dtype)
+        _warn_of_coarse_results(seen, options.rtol, y0.dtype)
     grad_mode = torch.is_grad_enabled()
     is_again = captured is not None
     if captured is None and (grad_mode or (seen.draws and adaptive)):
@@ -114,3 +115,17 @@ def _are_themselves(
                 keep_of_changing(options.gradient, field.name, seen)
             return False
     return True
+
+
+def _warn_of_coarse_results(seen: Seen, rtol: float, dtype: torch.dtype) -> None:
+    """Tell that f computes in half precision and the tolerance lies below what that resolves."""
+    halves = max(torch.finfo(torch.bfloat16).eps, torch.finfo(torch.float16).eps)
+    smallest = torch.finfo(torch.float16).eps
+    if smallest <= seen.coarsest <= halves and rtol < seen.coarsest:
+        name = "bfloat16" if seen.coarsest == torch.finfo(torch.bfloat16).eps else "float16"
+        warnings.warn(
+            f"f computes in {name}, which resolves {seen.coarsest:.0e}, and rtol={rtol:g} lies below that, so the "
+            f"steps shorten against rounding; pass rtol={seen.coarsest:.0e} or more, or let f compute in {dtype}",
+            SolveWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,160 @@
+"""Which part of a step's error is rounding, and from which size on an error is worth a shorter step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyndereg.solver.norms import natural_sizes, root_mean_square
+from pyndereg.solver.tableau import Tableau
+
+# How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state: where every
+# estimate is just acceptable. PI control keeps it near 0.17, where they add up to about four.
+BUDGET = 32.0
+# The largest error that is accepted for rounding's sake, as a part of the state: beyond it an estimate says too little.
+LARGEST = 0.03
+# Where the tolerance is this many times what a step of a tenth of the interval resolves, rounding is not looked at.
+FAR_ABOVE = 8.0
+TYPICAL_PART = 0.1
+# Roundings of the state that a solution's error of rounding amounts to; two to five in networks of 8 to 512 states.
+ROUNDINGS = 4.0
+# How many roundings of its estimated size count as rounding, for the estimate is one of size, not a bound.
+CERTAINTY = 2.0
+
+
+class Judged(NamedTuple):
+    """A step's error as rounding lets it be seen.
+
+    Attributes:
+        error: what the step control is handed: the error without its rounding, in units of `allowed`; dimensionless.
+        rounding: the part of the scaled error that is rounding, in units of the tolerance.
+        allowed: the scaled error up to which the step is acceptable, >= 1; more than 1 where rounding hides the rest.
+    """
+
+    error: float
+    rounding: float
+    allowed: float
+
+
+class Resolution(NamedTuple):
+    """What the precision of a solve resolves, in units of its tolerance.
+
+    Attributes:
+        rounding: tells rounding from the errors of its steps.
+        step: the estimate that a step of a tenth of the interval need not stay below; see `Rounding.resolved`.
+        solution: the error of the solution that rounding alone leads to, about.
+    """
+
+    rounding: "Rounding"
+    step: float
+    solution: float
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The rounding of one solve.
+
+    The estimate dt sum_i e_i k_i of a step has a rounding of |dt| ||e|| times that of a slope. It need not be smaller
+    than where the errors of y1, which is of higher order, add up to rounding: docs/method.md, "Rounding".
+
+    Attributes:
+        tableau: the method.
+        unit: unit roundoff of the state, the distance from 1 to the next number.
+        own: f's own relative rounding where it computes in a coarser type than the state's, else 0.
+        length: of the whole interval, in the problem's time units.
+    """
+
+    tableau: Tableau
+    unit: float
+    own: float
+    length: float
+
+    def judge(self, error: float, state: float, slope: float, dt: float) -> Judged:
+        """What a step's error means.
+
+        Args:
+            error: its scaled error.
+            state, slope: root mean squares of the state at its end and of its first slope in units of the tolerance.
+            dt: its length, in the problem's time units.
+        """
+        moved = abs(dt) * slope
+        if not math.isfinite(error + state + moved):
+            return Judged(error, math.nan, 1.0)
+        rounding = self.tableau.noise * max(self.own, self.unit) * moved
+        allowed = max(1.0, self.resolved(state, moved, abs(dt) / self.length))
+        certain = CERTAINTY * rounding
+        seen = math.sqrt(max(error * error - certain * certain, 0.0)) / allowed
+        # All of the error may be hidden below `certain`. PI control, with an exponent of 0.7/q or dp5's 0.85/q,
+        # lengthens a step of this error so little that even then the next one is acceptable.
+        hidden = min(certain / allowed, 1.0) ** 1.25 / 8
+        return Judged(max(seen, min(hidden, error / allowed)), rounding, allowed)
+
+    def resolved(self, state: float, moved: float, part: float) -> float:
+        """The estimate at which the errors of y1 itself add up to `BUDGET` roundings, in units of the tolerance.
+
+        On y' = lambda y, z = lambda dt, the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
+
+        Args:
+            state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.
+            part: of the interval that the step covers.
+        """
+        if state == 0:
+            return 0.0
+        estimate, error = self.tableau.test_errors
+        own = BUDGET * (self.unit * part + self.own * moved / state)
+        power = (self.tableau.embedded_order + 1) / (self.tableau.order + 1)
+        return state * min(estimate * (own / error) ** power, LARGEST)
+
+
+def resolution_of(
+    slope: Callable[[Tensor], Tensor],
+    tableau: Tableau,
+    y0: Tensor,
+    slope0: Tensor,
+    *,
+    rtol: float,
+    atol: float,
+    length: float,
+    coarsest: float,
+    controlled: int | None = None,
+) -> Resolution | None:
+    """What the precision of a solve resolves.
+
+    Args:
+        slope: f(t0, y) on flat states; called twice where f computes in a coarser type than the state's, else never.
+        tableau: the method, which has an error estimate.
+        y0, slope0: state and slope at t0. Shape (size,), units of y and of y per time.
+        rtol, atol: tolerances.
+        length: of the interval, in the problem's time units.
+        coarsest: the largest unit roundoff among the results of f's operations.
+        controlled: how many elements at the start of the state the sizes see; None for all.
+    Returns:
+        None where the tolerance lies far above what is resolved; and where all is float64, whose steps are those of
+        OrdinaryDiffEq at every tolerance.
+    """
+    unit = torch.finfo(y0.dtype).eps
+    own = coarsest if coarsest > unit else 0.0
+    rounding = Rounding(tableau, unit, own, length)
+    # What can be said without asking the device for sizes comes first.
+    if max(unit, own) <= torch.finfo(torch.float64).eps or FAR_ABOVE * rounding.resolved(1, 1, TYPICAL_PART) < rtol:
+        return None
+    scale = natural_sizes(y0[:controlled], rtol, atol)
+    speed = root_mean_square(slope0[:controlled] / scale)
+    moved = TYPICAL_PART * length * speed
+    state = root_mean_square(y0[:controlled] / scale) or moved  # a state at zero will be as large as it moves
+    resolved = rounding.resolved(state, moved, TYPICAL_PART)
+    if not math.isfinite(state) or FAR_ABOVE * resolved < 1:
+        return None
+    if own > 0 and speed > 0:
+        # A second difference, from which the derivative of f drops out, over neighbours that are one of f's own units
+        # away: roundings have then either sign [@more2011estimating]. `away` is rounded so that both are equally far.
+        away = y0 * (1 + own) - y0
+        second = slope(y0 + away) - 2 * slope0 + slope(y0 - away)
+        found = root_mean_square(second[:controlled] / scale) / (math.sqrt(6) * speed)
+        # Half a unit is the rounding of the result alone.
+        rounding = replace(rounding, own=max(found, unit / 2) if math.isfinite(found) else own)
+        resolved = rounding.resolved(state, moved, TYPICAL_PART)
+    return Resolution(rounding, resolved, ROUNDINGS * (unit * state + rounding.own * min(length * speed, state)))

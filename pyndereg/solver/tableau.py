@@ -112,6 +112,11 @@ class Tableau:
         return self.c + (self.interpolant.extra_c or (() if self.first_same_as_last else (1,)))
 
     @property
+    def error_order(self) -> int:
+        """The power of the step length that the error estimate grows as."""
+        return min(self.order, self.embedded_order) + 1
+
+    @property
     def controller_exponents(self) -> tuple[float, float]:
         """(beta1, beta2) of the PI controller, OrdinaryDiffEq's defaults."""
         return self.pi_exponents or (7 / (10 * self.order), 2 / (5 * self.order))

@@ -173,9 +173,10 @@ def draw(path: str, results: dict[str, dict[str, Curve]], shown: Sequence[str]) 
 
 @torch.no_grad()
 def solve_all(studies: Sequence[Study], start: str) -> dict[str, dict[str, Curve]]:
-    return {
-        study.problem.name: {name: study.curve(control, start) for name, control in CONTROLS.items()} for study in studies
-    }
+    results = {}
+    for study in studies:
+        results[study.problem.name] = {name: study.curve(control, start) for name, control in CONTROLS.items()}
+    return results
 
 
 def main() -> None:

@@ -6,13 +6,15 @@ Every control solves every problem at rtol = atol from 3e-3 to 1e-8. The error o
 of its steps, of the root-mean-square distance to a solution by vern9 at 1e-13, in units of the solution's root mean
 square. Evaluations at equal error: the logarithm of the evaluations is fitted by a parabola in that of the error, for
 each control and problem, and read off at half decades of error that all of them reach. Printed are evaluations relative
-to those of PI(), by geometric means over the errors: of each kind of problem, of all, and the worst problem's.
+to those of PI(), by geometric means over the errors: of each kind of problem, of all, and the worst problem's; then
+those at equal tolerance, where errors differ, and how many steps were rejected.
 
 "search": the first step is searched for; "remembered": it is the one that `Remembered()` has come to.
 """
 
 import argparse
 import math
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,28 +33,33 @@ KINDS = ("smooth", "oscillating", "mildly stiff", "network")
 
 CONTROLS: dict[str, nde.control.Control] = {
     "PI()": PI(),
+    "PI(safety=0.8)": PI(safety=0.8),
     "PI(start=free)": PI(start="free"),
+    "PI(start=free, safety=0.8)": PI(start="free", safety=0.8),
     "I()": I(),
+    "I(safety=0.8)": I(safety=0.8),
     "I(start=free, grow_first=1e4)": I(start="free", grow_first=1e4),
     "PID(PI42)": PID("PI42"),
     "PID(PI34)": PID("PI34"),
-    "PID(PI34, safety=0.95)": PID("PI34", safety=0.95),
+    "PID(PI34, safety=0.8)": PID("PI34", safety=0.8),
     "PID(PC47)": PID("PC47"),
-    "PID(PC47, safety=0.95)": PID("PC47", safety=0.95),
+    "PID(PC47, safety=0.8)": PID("PC47", safety=0.8),
     "PID(H211b)": PID("H211b"),
     "PID(H211PI)": PID("H211PI"),
     "PID(H211PI, start=own)": PID("H211PI", start="own"),
     "PID(H312PID)": PID("H312PID"),
     "PID(H0321)": PID("H0321"),
-    "PID(H0321, safety=0.95)": PID("H0321", safety=0.95),
     "PID(H321)": PID("H321"),
+    "PID(H321, safety=0.8)": PID("H321", safety=0.8),
 }
+SHOWN = {"PI()", "I()", "PID(PI34)", "PID(H211PI)", "PID(PC47)"}
 
 
 @dataclass(frozen=True)
 class Curve:
     """Errors and evaluations of one control on one problem, a point for each tolerance."""
 
+    tolerances: np.ndarray
     errors: np.ndarray
     evaluations: np.ndarray
     rejected: int
@@ -92,7 +99,7 @@ class Study:
         self.lengths = {tol: remembered_length(problem.problem, method, tol) for tol in TOLERANCES}
 
     def curve(self, control: nde.control.Control, start: str) -> Curve:
-        errors, evaluations, rejected = [], [], 0
+        points, rejected = [], 0
         for tolerance in TOLERANCES:
             solution = nde.solve(
                 self.problem.problem,
@@ -108,10 +115,9 @@ class Study:
             error = self._error(solution) if solution.status.succeeded else math.inf
             if error > MEANINGLESS:
                 continue
-            errors.append(error)
-            evaluations.append(solution.stats.nfe)
+            points.append((tolerance, error, float(solution.stats.nfe)))
             rejected += solution.stats.rejected
-        return Curve(np.array(errors), np.array(evaluations, dtype=float), rejected)
+        return Curve(*np.array(points).T, rejected=rejected)
 
     def _error(self, solution: nde.Solution) -> float:
         exact = self.reference(solution.t)
@@ -135,33 +141,45 @@ def relative(curves: dict[str, Curve]) -> dict[str, float]:
     return {name: float(10 ** np.mean(curve.at(levels) - usual)) for name, curve in curves.items()}
 
 
-def mean(ratios: Sequence[float]) -> float:
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+def at_equal_tolerance(curve: Curve, usual: Curve) -> float:
+    """Evaluations relative to the usual ones, a geometric mean over the tolerances at which both solve the problem."""
+    _, own, others = np.intersect1d(curve.tolerances, usual.tolerances, return_indices=True)
+    return mean(curve.evaluations[own] / usual.evaluations[others])
+
+
+def mean(ratios: Iterable[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def print_table(problems: Sequence[Problem], results: dict[str, dict[str, Curve]]) -> None:
     ratios = {name: relative(curves) for name, curves in results.items()}
-    print(f"{'':32s}" + "".join(f"{kind:>14s}" for kind in KINDS) + f"{'all':>8s}{'worst':>24s}{'rejected':>10s}")
-    for control in CONTROLS:
+    print(
+        f"{'':32s}"
+        + "".join(f"{kind:>14s}" for kind in KINDS)
+        + f"{'all':>8s}{'worst':>24s}{'same tol.':>11s}{'rejected':>10s}"
+    )
+    controls = next(iter(results.values()))
+    for control in controls:
         row = f"{control:32s}"
         for kind in KINDS:
             row += f"{mean([ratios[p.name][control] for p in problems if p.kind == kind]):14.3f}"
         worst = max(problems, key=lambda p: ratios[p.name][control]).name
         rejected = sum(curves[control].rejected for curves in results.values())
-        row += f"{mean([ratios[p.name][control] for p in problems]):8.3f}"
-        print(row + f"{worst:>17s} {ratios[worst][control]:6.3f}{rejected:10d}")
+        row += f"{mean([ratios[p.name][control] for p in problems]):8.3f}{worst:>17s} {ratios[worst][control]:6.3f}"
+        same = mean(at_equal_tolerance(curves[control], curves["PI()"]) for curves in results.values())
+        print(f"{row}{same:11.3f}{rejected:10d}")
     print("\nnetworks" + " " * 24 + "".join(f"{p.name:>14s}" for p in problems if p.kind == "network"))
-    for control in CONTROLS:
+    for control in controls:
         print(f"{control:32s}" + "".join(f"{ratios[p.name][control]:14.3f}" for p in problems if p.kind == "network"))
 
 
-def draw(path: str, results: dict[str, dict[str, Curve]], shown: Sequence[str]) -> None:
+def draw(path: str, results: dict[str, dict[str, Curve]]) -> None:
     """Evaluations against error, a panel for each problem."""
     from matplotlib import pyplot as plt  # noqa: PLC0415 (an extra, for the figure only)
 
     figure, axes = plt.subplots(4, 5, figsize=(16, 12), sharex=True)
     for axis, (name, curves) in zip(axes.flat, results.items(), strict=True):
-        for control in shown:
+        for control in sorted(SHOWN & curves.keys()):
             axis.loglog(curves[control].errors, curves[control].evaluations, ".-", label=control, linewidth=0.8)
         axis.set_title(name, fontsize=9)
     axes[0, 0].legend(fontsize=7)
@@ -172,10 +190,11 @@ def draw(path: str, results: dict[str, dict[str, Curve]], shown: Sequence[str]) 
 
 
 @torch.no_grad()
-def solve_all(studies: Sequence[Study], start: str) -> dict[str, dict[str, Curve]]:
+def solve_all(studies: Sequence[Study], start: str, controls: Iterable[str]) -> dict[str, dict[str, Curve]]:
     results = {}
     for study in studies:
-        results[study.problem.name] = {name: study.curve(control, start) for name, control in CONTROLS.items()}
+        print(f"{start}: {study.problem.name}", file=sys.stderr, flush=True)
+        results[study.problem.name] = {name: study.curve(CONTROLS[name], start) for name in controls}
     return results
 
 
@@ -183,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="tsit5")
     parser.add_argument("--start", nargs="+", choices=("search", "remembered"), default=["search", "remembered"])
+    parser.add_argument("--controls", nargs="+", choices=CONTROLS, default=list(CONTROLS), help="which, besides PI()")
     parser.add_argument("--figure", help="a file for the figure of the last start, which needs the plots extra")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -190,10 +210,10 @@ def main() -> None:
     studies = [Study(problem, arguments.method) for problem in problems]
     for start in arguments.start:
         print(f"\n{arguments.method}, first step: {start}; evaluations at equal error, relative to PI()")
-        results = solve_all(studies, start)
+        results = solve_all(studies, start, dict.fromkeys(["PI()", *arguments.controls]))
         print_table(problems, results)
         if arguments.figure:
-            draw(arguments.figure, results, ("PI()", "I()", "PID(PI34)", "PID(H211PI)", "PID(PC47)"))
+            draw(arguments.figure, results)
 
 
 if __name__ == "__main__":

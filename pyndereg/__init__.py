@@ -23,6 +23,7 @@ from pyndereg.ivp import (
     Statistics,
     Status,
     StepRecord,
+    control,
     julia,
 )
 from pyndereg.ivp.first_step import Remembered
@@ -58,6 +59,7 @@ __all__ = [
     "Statistics",
     "Status",
     "StepRecord",
+    "control",
     "fields",
     "functional",
     "julia",

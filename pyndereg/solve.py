@@ -73,7 +73,10 @@ def solve(
         steps, grid: instead of `dt`, a number of equal steps, or the times from t0 to t1 at which steps end. Shape
             (steps + 1,), in the problem's time units.
         adaptive: False takes steps as `dt`, `steps` or `grid` say with an adaptive method.
-        dt_max: length that no step of an adaptive method exceeds, in the problem's time units.
+        control: how an adaptive method's steps are controlled: `control.PI()` (default), `control.I()`,
+            `control.PID(...)`.
+        dt_max, dt_min: length that no step of an adaptive method exceeds, and the one from which on steps are accepted
+            whatever their error (the first and the last step may be shorter), in the problem's time units.
         breakpoints: times at which f or its derivatives jump, in any order, in the problem's time units: adaptive steps
             end there, f is asked on the step's own side of them, and the step control starts anew.
         max_steps: limit on attempted steps.

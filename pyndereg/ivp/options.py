@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyndereg.ivp.control import PI, PID, Control, I, checked_shortest
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
 from pyndereg.ivp.stepping import checked_count, checked_first, checked_longest, checked_times, refuse_contradictions
 from pyndereg.numbers import as_float64, at_least, onto_interval, positive, real
@@ -221,6 +222,8 @@ class SolveOptions:
     grid: Sequence[float] | Tensor | None = None
     steps: int | None = None
     dt_max: float | None = None
+    dt_min: float | None = None
+    control: Control | None = None
     first_step: float | None = None
     breakpoints: Sequence[float] | Tensor | None = None
 
@@ -261,6 +264,10 @@ class SolveOptions:
             object.__setattr__(self, "steps", checked_count(self.steps))
         if self.dt_max is not None:
             object.__setattr__(self, "dt_max", checked_longest(self.dt_max))
+        if self.dt_min is not None:
+            object.__setattr__(self, "dt_min", checked_shortest(self.dt_min, self.dt_max))
+        if self.control is not None and type(self.control) not in (PI, I, PID):
+            raise TypeError(f"control is {self.control!r}; pass a value such as control.PI() or control.PID('H211PI')")
         if self.first_step is not None:
             object.__setattr__(self, "first_step", checked_first(self.first_step))
         refuse_contradictions(self.dt, self.grid, self.steps, self.max_steps)  # type: ignore[arg-type]

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.norms import natural_sizes, root_mean_square
-from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.times import least_advance, origin_of
+
+# A tiny error is remembered as this one: it says only that the step could have been longer, not by how much.
+ERROR_FLOOR = 1e-4
+# A step that could have been this many times longer at most is no start any more.
+ENDS_THE_START = 2.0
 
 
 class Controller(Protocol):
@@ -33,6 +37,29 @@ class Controller(Protocol):
         ...
 
 
+class Law(Controller, Protocol):
+    """A controller that can take over from another one."""
+
+    def settled(self, scaled_error: float) -> "Law":
+        """The law as it goes on after a step with this error, without a memory of the steps before it."""
+        ...
+
+
+class MethodControl(NamedTuple):
+    """What a method says of the control of its steps.
+
+    Attributes:
+        error_order: the power of the step length that its error estimate grows as.
+        beta1, beta2: exponents of `PIController`.
+        grow: by which factor a step may grow unless the user says otherwise.
+    """
+
+    error_order: float
+    beta1: float
+    beta2: float
+    grow: float = 10.0
+
+
 class PIController(NamedTuple):
     """Proportional-integral control with the constants of OrdinaryDiffEq 7.
 
@@ -51,20 +78,18 @@ class PIController(NamedTuple):
     qmin: float = 0.2
     qmax: float = 10.0
     qmax_first: float = 10_000.0
-    error_floor: float = 1e-4
-    last_error: float = 1e-4
+    error_floor: float = ERROR_FLOOR
+    last_error: float = ERROR_FLOOR
     first: bool = True
-    longest: float = math.inf
 
-    @staticmethod
-    def of(tableau: Tableau) -> "PIController":
-        """The controller with a method's own exponents."""
-        beta1, beta2 = tableau.controller_exponents
-        return PIController(beta1, beta2)
+    @property
+    def longest(self) -> float:
+        """No limit."""
+        return math.inf
 
-    def no_longer_than(self, dt: float | None) -> "PIController":
-        """The same with a length that no step exceeds; None for none."""
-        return self if dt is None else self._replace(longest=float(dt))
+    def settled(self, scaled_error: float) -> "PIController":
+        """See `Law`."""
+        return self._replace(last_error=max(scaled_error, self.error_floor), first=False)
 
     def accepts(self, scaled_error: float) -> bool:
         """Whether the error is within the tolerance; NaN is not."""
@@ -79,13 +104,87 @@ class PIController(NamedTuple):
             # One division: so OrdinaryDiffEq's compiled code rounds it.
             q = scaled_error**self.beta1 / (self.last_error**self.beta2 * self.gamma)
             q = min(max(q, 1 / qmax), 1 / self.qmin)
-        return dt / q, self._replace(last_error=max(scaled_error, self.error_floor), first=False)
+        return dt / q, self.settled(scaled_error)
 
     def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, "PIController"]:
         """Shorter step length; the memory of the last accepted step stays."""
         if not math.isfinite(scaled_error):
             return dt * self.qmin, self
         return dt / min(1 / self.qmin, scaled_error**self.beta1 / self.gamma), self
+
+
+class FreeStart(NamedTuple):
+    """Integral control while a solve starts: until a step could not have been twice as long, or was rejected.
+
+    A step that is far too short says by its error alone how much longer it could have been; a law with a memory would
+    weigh that against errors of steps that were shorter still.
+
+    Attributes:
+        law: goes on from there.
+        error_order: the power of the step length that errors grow as.
+        safety, grow: factor of the length with error 1, and by how much a step may grow.
+    """
+
+    law: Law
+    error_order: float
+    safety: float
+    grow: float
+
+    @property
+    def longest(self) -> float:
+        """That of the law."""
+        return self.law.longest
+
+    def accepts(self, scaled_error: float) -> bool:
+        """As the law does."""
+        return self.law.accepts(scaled_error)
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, Controller]:
+        """See `Controller`; an error of zero does not say how much longer the step could have been."""
+        settled = self.law.settled(scaled_error)
+        if scaled_error == 0:
+            return dt * self.grow, settled
+        growth = min(self.safety * scaled_error ** (-1 / self.error_order), self.grow)
+        return dt * growth, self if growth > ENDS_THE_START else settled
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, Controller]:
+        """See `Controller`."""
+        return self.law.settled(1.0).after_rejection(dt, scaled_error)
+
+
+class Limited(NamedTuple):
+    """A controller whose steps are neither shorter nor longer than the user says.
+
+    A step that would be too short is as short as may be, and accepted whatever its error, as in torchdiffeq and
+    diffrax, unless that is not finite. The first step, and the last one, which ends at t1, may be shorter.
+
+    Attributes:
+        controller: chooses within the limits.
+        shortest, longest: lengths, in the problem's time units.
+        at_limit: whether the step that is judged was to be too short.
+    """
+
+    controller: Controller
+    shortest: float
+    longest: float
+    at_limit: bool = False
+
+    def accepts(self, scaled_error: float) -> bool:
+        """See `Controller`."""
+        return self.controller.accepts(scaled_error) or (self.at_limit and math.isfinite(scaled_error))
+
+    def after_acceptance(self, dt: float, scaled_error: float) -> tuple[float, Controller]:
+        """See `Controller`."""
+        return self._limited(*self.controller.after_acceptance(dt, scaled_error))
+
+    def after_rejection(self, dt: float, scaled_error: float) -> tuple[float, Controller]:
+        """See `Controller`; no length where the shortest step is not finite."""
+        if self.at_limit:
+            return 0.0, self
+        return self._limited(*self.controller.after_rejection(dt, scaled_error))
+
+    def _limited(self, dt: float, controller: Controller) -> tuple[float, Controller]:
+        return max(dt, self.shortest), self._replace(controller=controller, at_limit=0 < dt <= self.shortest)
 
 
 def first_step(

@@ -139,7 +139,7 @@ def _search(
     """Take the steps that a controller asks for; arguments as those of `march`, and the record to be filled."""
     direction, origin = math.copysign(1.0, t1 - t0), origin_of(t0, t1)
     now, end = t0 - origin, t1 - origin
-    non_finite = 0
+    non_finite, rejected = 0, math.inf
     for _ in range(max_steps):
         t, distance = origin + now, abs(end - now)
         dt = min(dt, controller.longest)
@@ -148,8 +148,9 @@ def _search(
         dt = min(dt, distance)
         if snap is not None and not is_last:
             snapped = min(abs(snap(t, direction * dt) - t), distance)
-            # Where a step is too short to have a cheap time near its end, the nearest one may be as far as it is long.
-            dt = snapped if abs(snapped - dt) <= dt / 8 and snapped <= controller.longest else dt
+            # Where a step is too short to have a cheap time near its end, the nearest one may be as far as it is long,
+            # or be the one at which the step that is tried again has ended.
+            dt = snapped if abs(snapped - dt) <= dt / 8 and snapped <= controller.longest and snapped < rejected else dt
             is_last = dt >= distance
         step = attempt(t, direction * dt)
         error = judge(step)
@@ -164,12 +165,12 @@ def _search(
             if is_last:
                 return
             del step  # its states are memory while the next one is tried
-            non_finite = 0
+            non_finite, rejected = 0, math.inf
             dt, controller = controller.after_acceptance(dt, error)
             dt = max(dt, math.ulp(now))
         else:
             del step
-            result.rejected += 1
+            result.rejected, rejected = result.rejected + 1, dt
             non_finite = 0 if math.isfinite(error) else non_finite + 1
             if non_finite > NON_FINITE_TRIES:
                 result.status = Status.NON_FINITE

@@ -131,6 +131,11 @@ class Tableau:
         return abs(float(estimate)), abs(float(end - Fraction(1, math.factorial(self.order + 1))))
 
     @property
+    def error_order(self) -> int:
+        """The power of the step length that the error estimate grows as."""
+        return min(self.order, self.embedded_order) + 1
+
+    @property
     def controller_exponents(self) -> tuple[float, float]:
         """(beta1, beta2) of the PI controller, OrdinaryDiffEq's defaults."""
         return self.pi_exponents or (7 / (10 * self.order), 2 / (5 * self.order))

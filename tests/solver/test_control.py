@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pyndereg.solver.control import PIController, first_step
+from pyndereg.solver.control import FreeStart, Limited, PIController, first_step
 from pyndereg.solver.tableaus import TABLEAUS
 
 BETA1, BETA2 = 0.14, 0.08
@@ -78,16 +78,84 @@ def test_errors_up_to_one_are_accepted_and_nan_is_not():
     assert not CONTROLLER.accepts(math.nan)
 
 
-def test_a_controller_takes_its_exponents_from_the_method():
-    assert PIController.of(TABLEAUS["dp5"]) == PIController(0.17, 0.04)
-    assert PIController.of(TABLEAUS["vern7"]) == PIController(7 / 70, 2 / 35)
+def test_the_exponents_are_those_of_the_method():
+    assert TABLEAUS["dp5"].controller_exponents == (0.17, 0.04)
+    assert TABLEAUS["vern7"].controller_exponents == (7 / 70, 2 / 35)
 
 
-def test_a_controller_keeps_the_longest_length_through_acceptance_and_rejection():
-    controller = CONTROLLER.no_longer_than(0.25)
-    assert controller.after_acceptance(0.2, 0.5)[1].longest == 0.25
-    assert controller.after_rejection(0.2, 3.0)[1].longest == 0.25
-    assert CONTROLLER.no_longer_than(None).longest == math.inf
+@pytest.mark.parametrize(("name", "order"), [("bs3", 3), ("dp5", 5), ("tsit5", 5), ("vern7", 7), ("vern9", 9)])
+def test_errors_grow_as_one_power_more_than_the_order_of_the_embedded_solution(name, order):
+    assert TABLEAUS[name].error_order == TABLEAUS[name].embedded_order + 1 == order
+
+
+def test_a_settled_law_weighs_an_error_against_the_last_one_only():
+    settled = CONTROLLER.settled(0.5)
+    assert settled == PIController(BETA1, BETA2, last_error=0.5, first=False)
+    assert CONTROLLER.settled(1e-9).last_error == 1e-4
+
+
+# A start that is free: integral control until a step could not have been twice as long.
+START = FreeStart(CONTROLLER, error_order=5, safety=0.9, grow=1000.0)
+
+
+def test_a_free_start_grows_a_step_by_what_its_error_says():
+    dt, controller = START.after_acceptance(0.2, 1e-6)
+    assert dt == pytest.approx(0.2 * 0.9 * 1e-6**-0.2, rel=1e-14)
+    assert controller == START
+    assert START.after_acceptance(0.2, 1e-60)[0] == pytest.approx(200.0)
+
+
+@pytest.mark.parametrize("error", [0.03, 0.5, 1.0])
+def test_a_start_ends_with_a_step_that_could_not_have_been_twice_as_long(error):
+    dt, controller = START.after_acceptance(0.2, error)
+    assert dt == pytest.approx(0.2 * 0.9 * error**-0.2, rel=1e-14)
+    assert controller == CONTROLLER.settled(error)
+
+
+def test_a_start_ends_with_an_error_of_zero_which_does_not_say_how_much_longer_a_step_could_have_been():
+    dt, controller = START.after_acceptance(0.2, 0.0)
+    assert (dt, controller) == (200.0, CONTROLLER.settled(0.0))
+
+
+@pytest.mark.parametrize("error", [3.0, math.inf, math.nan])
+def test_a_start_ends_with_a_rejection_after_which_the_law_has_no_memory_of_it(error):
+    settled = CONTROLLER.settled(1.0)
+    assert START.after_rejection(0.2, error) == settled.after_rejection(0.2, error)
+    assert START.after_rejection(0.2, error)[1] == settled
+
+
+def test_a_start_accepts_what_the_law_accepts():
+    assert START.accepts(1.0)
+    assert not START.accepts(math.nan)
+    assert START.longest == math.inf
+
+
+# Limits. After the errors of SECOND above, 0.5 asks for 0.2 / (0.5^beta1 / 0.3^beta2 / 0.9) and so on.
+def test_lengths_between_the_limits_are_the_controllers():
+    limited = Limited(SECOND, shortest=1e-3, longest=0.5)
+    for ask in ("after_acceptance", "after_rejection"):
+        dt, after = getattr(limited, ask)(0.2, 0.5)
+        own, controller = getattr(SECOND, ask)(0.2, 0.5)
+        assert (dt, after) == (own, Limited(controller, 1e-3, 0.5))
+        assert after.longest == 0.5
+    assert not limited.accepts(1.1)
+
+
+@pytest.mark.parametrize("ask", ["after_acceptance", "after_rejection"])
+def test_a_step_that_is_to_be_too_short_is_as_short_as_may_be_and_accepted_whatever_its_error(ask):
+    dt, limited = getattr(Limited(SECOND, shortest=0.1, longest=math.inf), ask)(0.02, 1.5)
+    assert dt == 0.1
+    assert limited.accepts(1e30)
+    assert not limited.accepts(math.nan)
+    assert not limited.accepts(math.inf)
+    longer, limited = limited.after_acceptance(5.0, 0.5)
+    assert longer > 0.1
+    assert not limited.accepts(1.1)
+
+
+def test_a_step_that_may_not_be_shorter_and_is_not_finite_is_not_tried_again():
+    _, limited = Limited(SECOND, shortest=0.1, longest=math.inf).after_rejection(0.02, math.nan)
+    assert limited.after_rejection(0.1, math.nan) == (0.0, limited)
 
 
 # The first step. With y0 = (3, 4), rtol = 0.1 and atol = 0.6 the scales are (0.9, 1.0).

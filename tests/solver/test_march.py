@@ -283,3 +283,14 @@ def test_whatever_is_accepted_the_steps_are_contiguous_and_end_exactly_at_the_en
     assert all(start + step == end for start, step, end in zip(result.t, result.dt, ends[:-1], strict=False))
     assert all(step * (t1 - t0) > 0 for step in result.dt)
     assert len(result.t) + result.rejected == len(script.attempts)
+
+
+def test_a_step_that_is_tried_again_is_shorter_even_where_it_would_be_cheap_to_end_as_before():
+    def tenths(t, dt):
+        return round(10 * (t + dt)) / 10
+
+    script = Script([1.02, 0.5])
+    result = march(script.attempt, script.accept, ScriptedController((0.09, 0.1)), 0.0, 1.0, 0.1, 1000, tenths)
+    assert [dt for _, dt in script.attempts[:2]] == [0.1, 0.09]
+    assert script.attempts[2] == (0.09, pytest.approx(0.11))
+    assert (result.rejected, result.status) == (1, Status.SUCCESS)

@@ -16,7 +16,7 @@ from pyndereg.ivp import (
     StateLayout,
 )
 from pyndereg.ivp.sampling import Sampler
-from pyndereg.solver.control import Controller, PIController, first_step
+from pyndereg.solver.control import Controller, MethodControl, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
 from pyndereg.solver.integration import Keep, Trajectory, integrate
@@ -204,5 +204,5 @@ def _flat(method: ExplicitRungeKutta, t: Tensor, y: Tensor) -> Tensor:
 
 def step_control(options: SolveOptions, tableau: Tableau, interval: tuple[float, float]) -> Controller | Plan:
     """What decides on a method's steps; see `control_of`."""
-    controller = None if tableau.b_error is None else PIController.of(tableau)
-    return control_of(options, interval, tableau.name, controller)
+    own = None if tableau.b_error is None else MethodControl(tableau.error_order, *tableau.controller_exponents)
+    return control_of(options, interval, tableau.name, own)

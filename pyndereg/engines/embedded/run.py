@@ -158,6 +158,8 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
     if gradient.method is not None:
         chosen = replace(chosen, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
+    if tableau.b_error is None:
+        chosen = replace(chosen, control=None)
     rtol = options.rtol if gradient.rtol is None else gradient.rtol
     atol = options.atol if gradient.atol is None else gradient.atol
     if rtol == 0 == atol:

@@ -40,7 +40,7 @@ from pyndereg.solver.stochastic.backsolve import (
     BacksolvedStochasticSolve,
     stratonovich_correction,
 )
-from pyndereg.solver.stochastic.control import controller, first_step_sde
+from pyndereg.solver.stochastic.control import first_step_sde, method_control
 from pyndereg.solver.stochastic.integration import (
     StochasticRecorder,
     StochasticTrajectory,
@@ -74,8 +74,7 @@ def _warn_of_coarse_times(problem: SDEProblem) -> None:
 def stochastic_control(problem: SDEProblem, options: SolveOptions) -> Controller | Plan:
     """What decides on a stochastic method's steps; see `control_of`."""
     method = get_method(str(options.method), problem.noise, problem.interpretation)
-    own = controller(method) if method.has_error_estimate else None
-    return control_of(options, problem.interval, method.name, own)
+    return control_of(options, problem.interval, method.name, method_control(method))
 
 
 def fresh_stochastic_step(problem: SDEProblem, options: SolveOptions) -> Solution:

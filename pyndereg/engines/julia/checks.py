@@ -2,6 +2,7 @@
 
 from pyndereg.engines.julia.session import warn
 from pyndereg.ivp import Backprop, SolveOptions, StateLayout, Status
+from pyndereg.ivp.control import PI
 
 # Warnings that only repeat how the solve ended, which its status says.
 STATUS_WARNINGS = (
@@ -19,20 +20,25 @@ def check_options(layout: StateLayout, options: SolveOptions) -> None:
     """Refuse what no solve in Julia has.
 
     Raises:
-        ValueError: the graph of torch operations, steps at given times, a state that is controlled in part, or a device
-            is asked for.
+        ValueError: the graph of torch operations, steps at given times, another step control, a state that is
+            controlled in part, or a device is asked for.
     """
     if isinstance(options.gradient, Backprop):
         raise ValueError(
             "Backprop keeps the graph of torch operations, which steps taken in Julia have not; pass "
             "gradient=DiscreteAdjoint(), which gives the same gradient, or engine='embedded'"
         )
-    for name in ("steps", "grid", "dt_max", "breakpoints"):
+    for name in ("steps", "grid", "dt_min", "dt_max", "breakpoints"):
         if getattr(options, name) is not None:
             raise ValueError(
                 f"{name} was given, and the julia engine has steps of one length dt=, or those that it chooses itself; "
                 "pass engine='embedded'"
             )
+    if options.control not in (None, PI()):
+        raise ValueError(
+            f"control is {options.control}, and the julia engine controls steps as its algorithms do by themselves; "
+            "pass None, or engine='embedded'"
+        )
     if options.uncontrolled:
         raise ValueError(
             f"uncontrolled is {options.uncontrolled}, and the julia engine's norms see the whole state; pass 0, or "

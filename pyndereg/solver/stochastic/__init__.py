@@ -1,6 +1,6 @@
 """Methods for stochastic differential equations, as pure steps."""
 
-from pyndereg.solver.stochastic.control import controller, first_step_sde
+from pyndereg.solver.stochastic.control import first_step_sde, method_control
 from pyndereg.solver.stochastic.methods import METHODS, Interpretation, Noise, StochasticMethod, get_method
 from pyndereg.solver.stochastic.step import Field, StepFunction, StochasticStep, scaled_error
 
@@ -12,8 +12,8 @@ __all__ = [
     "StepFunction",
     "StochasticMethod",
     "StochasticStep",
-    "controller",
     "first_step_sde",
     "get_method",
+    "method_control",
     "scaled_error",
 ]

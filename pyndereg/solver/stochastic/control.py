@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyndereg.solver.control import FirstStepSearch, PIController
+from pyndereg.solver.control import FirstStepSearch, MethodControl
 from pyndereg.solver.norms import natural_sizes, root_mean_square
 from pyndereg.solver.stochastic.methods import StochasticMethod
 from pyndereg.solver.stochastic.step import Field, own
@@ -14,16 +14,17 @@ from pyndereg.solver.stochastic.step import Field, own
 QMAX = 9 / 8
 
 
-def controller(method: StochasticMethod) -> PIController:
-    """The controller of a method with an error estimate.
+def method_control(method: StochasticMethod) -> MethodControl | None:
+    """What a method says of its control; None if it has no error estimate.
 
     The first accepted step may be followed by one that is up to 10,000 times longer, as in OrdinaryDiffEq 7, whose
-    integrator StochasticDiffEq 7 shares.
+    integrator StochasticDiffEq 7 shares. The errors of a method of strong order p grow as dt^(p + 1/2)
+    [@burrage2004adaptive].
 
     Source: [@rackauckas2017adaptive]; constants of StochasticDiffEq 7.1.
     """
-    assert method.controller_order is not None
-    return PIController(7 / (10 * method.controller_order), 2 / (5 * method.controller_order), qmax=QMAX)
+    order = method.controller_order
+    return None if order is None else MethodControl(order + 0.5, 7 / (10 * order), 2 / (5 * order), QMAX)
 
 
 def first_step_sde(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pyndereg.solver.stochastic import METHODS, controller, first_step_sde, get_method
+from pyndereg.solver.stochastic import METHODS, first_step_sde, get_method, method_control
 from tests.equations import FLOAT64
 
 KINDS = [(n, i) for n in ("diagonal", "scalar", "additive", "general") for i in ("ito", "stratonovich")]
@@ -60,15 +60,15 @@ def test_the_rossler_methods_need_the_area_and_estimate_their_error():
 
 
 @pytest.mark.parametrize(("name", "beta1", "beta2"), [("sosri", 7 / 15, 4 / 15), ("sosra", 7 / 20, 1 / 5)])
-def test_the_controller_has_the_constants_of_stochasticdiffeq(name, beta1, beta2):
-    control = controller(get_method(name, "additive", "ito"))
-    assert (control.beta1, control.beta2) == pytest.approx((beta1, beta2))
-    assert (control.gamma, control.qmin, control.qmax, control.qmax_first) == (0.9, 0.2, 1.125, 10_000)
+def test_the_control_has_the_constants_of_stochasticdiffeq(name, beta1, beta2):
+    control = method_control(get_method(name, "additive", "ito"))
+    assert (control.beta1, control.beta2, control.grow) == pytest.approx((beta1, beta2, 1.125))
 
 
-def test_a_step_grows_by_an_eighth_at_most_once_one_was_accepted():
-    _, control = controller(get_method("sosri", "diagonal", "ito")).after_acceptance(0.1, 0.5)
-    assert control.after_acceptance(0.1, 1e-9)[0] == pytest.approx(0.1 * 9 / 8)
+@pytest.mark.parametrize(("name", "noise", "order"), [("sosri", "diagonal", 2.0), ("sosra", "additive", 2.5)])
+def test_errors_grow_as_half_a_power_more_than_the_order(name, noise, order):
+    assert method_control(get_method(name, noise, "ito")).error_order == order
+    assert method_control(get_method("em", noise, "ito")) is None
 
 
 def ornstein_uhlenbeck(sigma):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
+from pyndereg.solver.gradients.allowance import Room, operations_so_far
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.march import March, march
 from pyndereg.solver.plans import Plan
@@ -73,7 +74,8 @@ class Trajectory:
         scaled_error, stiffness: per step. Shape (steps,); NaN where the method has no estimate.
         states: the state at the start of a step (`Keep.STATES`, thinned to `checkpoints`; `Keep.CHECKPOINTS`), by
             index of the step.
-        steps: per step, its stages with graphs (`Keep.STAGES`).
+        steps: the first steps, with the graphs of their stages: all of them (`Keep.STAGES`), or those that had room
+            (`Keep.STATES`), whose states are not kept besides.
         nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
             (steps, nodes, size).
         samples: per sampler, what it chose; None if nothing.
@@ -128,6 +130,7 @@ class Recorder:
         times: save times in order; `every_step` saves the end of each step instead.
         dense: keep all slopes.
         keep, checkpoints: what to keep for a backward pass, and the number of states at most.
+        room: for graphs of the first steps, in place of their states.
         samplers: choose points of the solution.
     """
 
@@ -142,9 +145,11 @@ class Recorder:
         dense: bool,
         keep: Keep,
         checkpoints: int | None,
+        room: Room | None,
         samplers: Sequence[Sampler],
     ) -> None:
         self._method, self._start, self._last = method, start, None
+        self._room, self._operations = room, 0
         self._pending = list(reversed(times))
         self._every_step, self._dense, self._keep_mode = every_step, dense, keep
         self._kept = ThinnedStates(checkpoints)
@@ -169,6 +174,8 @@ class Recorder:
         if self._last is not None:
             self._start = self._method.complete(self._last)
             self._last = None
+        if self._room is not None:
+            self._method.with_graph, self._operations = self._room.has_a_place, operations_so_far()
         return self._method.attempt(t, dt, self._start)
 
     def accept(self, step: Step, t_end: float) -> None:
@@ -184,12 +191,12 @@ class Recorder:
         if stiffness is not None:
             self.stiffness.append(stiffness)
         self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
-        if self._keep_mode is Keep.STATES:
+        if self._keep_mode is Keep.STAGES or self._has_room(step):
+            self.steps.append(step)
+        elif self._keep_mode is Keep.STATES:
             self._kept.keep(index, step.y0)
         elif self._keep_mode is Keep.CHECKPOINTS and (index == 0 or self.saves[index - 1] is not None):
             self._kept.states[index] = step.y0
-        elif self._keep_mode is Keep.STAGES:
-            self.steps.append(step)
         self._last, self.y1 = step, step.y1
 
     def trajectory(self, result: March[Step]) -> Trajectory:
@@ -210,6 +217,13 @@ class Recorder:
             slopes=torch.stack(self.slopes) if self.slopes else None,
             samples=self.samples,
         )
+
+    def _has_room(self, step: Step) -> bool:
+        """Whether there was room for the graphs of the latest step."""
+        if self._room is None or not self._method.with_graph:
+            return False
+        evaluations = max(self._method.tableau.end, len(step.stages) - 1)  # its end may still have to be evaluated
+        return self._room.take(evaluations, operations_so_far() - self._operations)
 
     def _save(self, times: list[float], states: Tensor) -> None:
         self.times.extend(times)
@@ -266,6 +280,7 @@ def integrate(
     keep: Keep,
     checkpoints: int | None,
     max_steps: int,
+    room: Room | None = None,
     samplers: Sequence[Sampler] = (),
 ) -> Trajectory:
     """Solve from t0 to t1.
@@ -279,6 +294,7 @@ def integrate(
         times, every_step, dense: what is saved.
         keep, checkpoints: what is kept for a backward pass.
         max_steps: limit on attempted steps.
+        room: for graphs of the first steps.
         samplers: choose points of the solution.
     """
     recorder = Recorder(
@@ -290,6 +306,7 @@ def integrate(
         dense=dense,
         keep=keep,
         checkpoints=checkpoints,
+        room=room,
         samplers=samplers,
     )
     result = march(recorder.attempt, recorder.accept, controller, t0, t1, first_step, max_steps)

@@ -47,6 +47,7 @@ class Seen:
         generators: of the user's, that it was given.
         coarsest: the largest unit roundoff among the results of its operations.
         reached: which of the captured tensors its graph leads to, and how many operations it has; None without a graph.
+        operations: how many nodes of graphs it made, whether or not its result depends on them.
     """
 
     captured: dict[int, Tensor] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Seen:
     generators: tuple[torch.Generator, ...] = ()
     coarsest: float = 0.0
     reached: tuple[frozenset[int], int] | None = None
+    operations: int = 0
 
     def merged(self, other: "Seen") -> "Seen":
         """What two evaluations showed together."""
@@ -211,6 +213,7 @@ def watched(
                 "evaluated; let f compute a new tensor, or detach the old one, x.detach_(), before it is overwritten"
             ) from error
     seen = watch.finish(result)
+    seen.operations = torch.autograd._get_sequence_nr() - first
     seen.draws = seen.draws or not same_states(before, random_states(device))
     if id(result) in seen.exchanged:
         result = seen.exchanged[id(result)][1]

@@ -113,8 +113,8 @@ def _room(gradient: Gradient, tableau: Tableau, seen: Seen, stage: Stage) -> Roo
     if not isinstance(gradient, DiscreteAdjoint) or gradient.allowance == 0:
         return None
     shared = [x for x, _ in seen.entered.values()] + [*seen.captured.values(), *seen.changed.values()]
-    tensors = bytes_held(stage.slope, stage.y, shared)
-    room = Room(gradient.allowance, tensors, seen.operations, len(tableau.nodes_c) - 1)
+    tensors = bytes_held(stage.slope, stage.y, seen.operations, shared)
+    room = Room(gradient.allowance, tensors, seen.made_nodes, len(tableau.nodes_c) - 1)
     return room if room.has_a_place else None
 
 

@@ -1,18 +1,17 @@
 """How many bytes the graphs of a solve hold, and how many more of them an allowance has room for."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 # What an operation of a graph takes besides the contents of tensors: its node, its edges, the headers of its tensors.
 # Measured as the growth of a process with torch 2.13: 1,100 to 1,200 bytes, and about as much for each evaluation.
 BYTES_PER_OPERATION = 1280
 
-# The attributes of each kind of nodes that hold tensors.
-NAMES_OF_SAVED: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+NAMES_OF_SAVED: dict[type, tuple[str, ...]] = {}
 
 
 class Room:
@@ -53,7 +52,7 @@ def operations_so_far() -> int:
     return torch.autograd._get_sequence_nr()
 
 
-def bytes_held(slope: Tensor, state: Tensor, shared: Collection[Tensor]) -> int:
+def bytes_held(slope: Tensor, state: Tensor, operations: Iterable[Any], shared: Iterable[Tensor]) -> int:
     """What tensors of one evaluation hold: state, slope, and what its operations saved, each memory once.
 
     What torch's hooks on saved tensors packed is not counted (`torch.utils.checkpoint`, `save_on_cpu`), nor what
@@ -61,32 +60,34 @@ def bytes_held(slope: Tensor, state: Tensor, shared: Collection[Tensor]) -> int:
     not be allowed to run under: `torch.func` has none.
 
     Args:
-        slope: its result, with the graph, which ends at leaves.
-        state: what it was given.
+        slope, state: its result, and what it was given.
+        operations: the nodes of its graph.
         shared: tensors that it found; their memory would be held without it.
     """
-    known = {_memory(x)[0] for x in shared}
-    held = dict(_memory(x) for x in (slope, state, *_saved_in(slope)))
-    return sum(size for where, size in held.items() if where not in known)
+    known = {_place(x) for x in shared}
+    total = 0
+    for x in (slope, state, *_saved_by(operations)):
+        place = _place(x)
+        if place not in known:
+            known.add(place)
+            total += _size(x)
+    return total
 
 
-def _memory(x: Tensor) -> tuple[int, int]:
-    """Where a tensor's memory lies and how many bytes it has."""
-    if x.layout is not torch.strided:
-        return id(x), x.element_size() * (x._nnz() if x.is_sparse else x.numel())
-    storage = x.untyped_storage()
-    return storage.data_ptr(), storage.nbytes()
+def _place(x: Tensor) -> int:
+    """Where a tensor's memory lies."""
+    return x.untyped_storage().data_ptr() if x.layout is torch.strided else id(x)
 
 
-def _saved_in(root: Tensor) -> Iterator[Tensor]:
-    visited: set[Any] = set()
-    pending: list[Any] = [root.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        pending.extend(following for following, _ in node.next_functions)
+def _size(x: Tensor) -> int:
+    """How many bytes it has."""
+    if x.layout is torch.strided:
+        return x.untyped_storage().nbytes()
+    return x.element_size() * (x._nnz() if x.is_sparse else x.numel())
+
+
+def _saved_by(operations: Iterable[Any]) -> Iterator[Tensor]:
+    for node in operations:
         for name in _names_of_saved(type(node)):
             raw = getattr(node, name)
             for saved in raw if isinstance(raw, tuple | list) else (raw,):
@@ -95,6 +96,9 @@ def _saved_in(root: Tensor) -> Iterator[Tensor]:
 
 
 def _names_of_saved(kind: type) -> tuple[str, ...]:
+    """The attributes of a kind of nodes that hold tensors."""
+    if issubclass(kind, BackwardCFunction):  # of a class that the user wrote
+        return ("_raw_saved_tensors",)
     names = NAMES_OF_SAVED.get(kind)
     if names is None:
         names = NAMES_OF_SAVED[kind] = tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))

@@ -65,16 +65,17 @@ class Contents:
         self._tensors: dict[torch.device, list[Tensor]] = {}
         for x in tensors:
             if x.layout is torch.strided and x.is_floating_point() and type(x) in (Tensor, torch.nn.Parameter):
-                self._tensors.setdefault(x.device, []).append(x.detach())
+                self._tensors.setdefault(x.device, []).append(x)
         self._norms = self._now()
 
     def are_the_same(self) -> bool:
         """Whether they hold what they held when this was made."""
-        return all(torch.equal(one, other) for one, other in zip(self._norms, self._now(), strict=True))
+        pairs = zip(self._norms, self._now(), strict=True)
+        return all(torch.equal(torch.stack(one), torch.stack(other)) for one, other in pairs)
 
-    def _now(self) -> list[Tensor]:
+    def _now(self) -> list[tuple[Tensor, ...]]:
         with torch.no_grad():
-            return [torch.stack(torch._foreach_norm(tensors)) for tensors in self._tensors.values()]
+            return [torch._foreach_norm(tensors) for tensors in self._tensors.values()]
 
 
 @dataclass(frozen=True)

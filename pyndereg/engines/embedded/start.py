@@ -19,7 +19,7 @@ from pyndereg.ivp import (
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.continuous import what_to_keep
 from pyndereg.solver.field import Field
-from pyndereg.solver.gradients.allowance import Room, bytes_held
+from pyndereg.solver.gradients.allowance import CAN_WEIGH, Room, bytes_held
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.captured import Captured, capture
 from pyndereg.solver.gradients.guard import StartGraph
@@ -110,7 +110,7 @@ def begin(
 
 def _room(gradient: Gradient, tableau: Tableau, seen: Seen, stage: Stage) -> Room | None:
     """Room for graphs of steps, as the first evaluation tells; None where there is none for a single step."""
-    if not isinstance(gradient, DiscreteAdjoint) or gradient.allowance == 0:
+    if not isinstance(gradient, DiscreteAdjoint) or gradient.allowance == 0 or not CAN_WEIGH:
         return None
     shared = [x for x, _ in seen.entered.values()] + [*seen.captured.values(), *seen.changed.values()]
     tensors = bytes_held(stage.slope, stage.y, seen.operations, shared)

@@ -11,6 +11,9 @@ from torch.autograd.function import BackwardCFunction
 # Measured as the growth of a process with torch 2.13: 1,100 to 1,200 bytes, and about as much for each evaluation.
 BYTES_PER_OPERATION = 1280
 
+# Whether torch tells what operations saved without unpacking it, which could compute it again; older ones do not.
+CAN_WEIGH = hasattr(torch._C._autograd.SavedTensor, "unpack_hook")  # type: ignore[attr-defined]
+
 NAMES_OF_SAVED: dict[type, tuple[str, ...]] = {}
 
 

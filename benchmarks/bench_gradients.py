@@ -2,10 +2,9 @@
 
     python benchmarks/bench_gradients.py [--repeats 9] [--sizes 1 2 3 4 5 6]
 
-Times are medians of the processor time of one forward and backward pass of a network, in turns whose order is reversed
-every time, on one
-thread; memory is the most that live tensors take in both passes, parameters aside. The allowance is that of the
-default, 1 GiB; the last row shows the second largest size with an eighth of what its graphs take.
+Times are medians of the processor time of one forward and backward pass of a network, on one thread, in turns whose
+order is reversed every time; memory is the most that live tensors take in both passes, parameters aside. The allowance
+is that of the default, 1 GiB; the last row shows the second largest size with an eighth of what its graphs take.
 """
 
 import argparse

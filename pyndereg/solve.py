@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyndereg.engines import get_engine
 from pyndereg.ivp import (
-    DiscreteAdjoint,
+    DEFAULT_GRADIENT,
     Gradient,
     Problem,
     SaveAt,
@@ -40,7 +40,7 @@ def solve(
     rtol: float | None = None,
     atol: float | None = None,
     saveat: SaveAt | Sequence[float] | Tensor | None = None,
-    gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
+    gradient: Gradient | None = None,
     engine: str = "embedded",
     regularizers: Sequence[Regularizer] = (),
     raise_on_failure: bool = True,
@@ -58,9 +58,11 @@ def solve(
         rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
             root mean square over the whole state, the batch included; by default 1e-6, of an `SDEProblem` 1e-2.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
-        gradient: how gradients flow: `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`; without a gradient
-            of `solution.steps` `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`, `QuadratureAdjoint(...)`,
-            `GaussAdjoint(...)`, `ForwardSensitivity()`, with `engine="julia"` `pyndereg.julia.sensealg(name, ...)`.
+        gradient: how gradients flow: None for `DiscreteAdjoint(allowance=2**30)`, which keeps the graphs of steps while
+            they fit 1 GiB and takes the others again; `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`;
+            without a gradient of `solution.steps` `InterpolatingAdjoint(...)`, `BacksolveAdjoint(...)`,
+            `QuadratureAdjoint(...)`, `GaussAdjoint(...)`, `ForwardSensitivity()`, with `engine="julia"`
+            `pyndereg.julia.sensealg(name, ...)`.
         engine: who takes the steps: `"embedded"` (PyTorch) or `"julia"` (OrdinaryDiffEq and
             StochasticDiffEq).
         regularizers: what `solution.penalties` holds, in this order: `regularizers.LocalError(...)`,
@@ -115,7 +117,7 @@ def solve(
         rtol=tolerance if rtol is None else rtol,
         atol=tolerance if atol is None else atol,
         saveat=saveat if isinstance(saveat, SaveAt) else SaveAt(times=saveat),
-        gradient=gradient,
+        gradient=DEFAULT_GRADIENT if gradient is None else gradient,
         first_step=given_length(first_step),
         **options,
     )

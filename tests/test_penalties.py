@@ -12,7 +12,7 @@ from tests.equations import FLOAT64, Counted, Oscillator, circle
 from tests.sentences import check_sentence
 
 METHODS = (("tsit5", {}), ("dp5", {}), ("vern7", {}), ("rk4", {"dt": 0.1}))
-GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
+GRADIENTS = (None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
 methods = pytest.mark.parametrize(("method", "options"), METHODS)
 gradients = pytest.mark.parametrize("gradient", GRADIENTS, ids=repr)
 

@@ -50,7 +50,13 @@ def test_the_defaults_are_tsit5_at_a_millionth_with_the_discrete_adjoint_on_the_
     nde.solve(PROBLEM, engine="recording")
     assert recording.asked == [(PROBLEM, SolveOptions())]
     assert SolveOptions() == SolveOptions(
-        "tsit5", rtol=1e-6, atol=1e-6, gradient=nde.DiscreteAdjoint(), adaptive=True, max_steps=100_000, stiffness="rms"
+        "tsit5",
+        rtol=1e-6,
+        atol=1e-6,
+        gradient=nde.DiscreteAdjoint(allowance=2**30),
+        adaptive=True,
+        max_steps=100_000,
+        stiffness="rms",
     )
     assert nde.solve(PROBLEM).y1.tolist() == nde.solve(PROBLEM, engine="embedded").y1.tolist()
 

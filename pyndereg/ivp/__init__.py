@@ -2,6 +2,7 @@
 
 from pyndereg.ivp.errors import AdjointFailed, GradientRefused, SolveFailed, SolveWarning
 from pyndereg.ivp.options import (
+    DEFAULT_GRADIENT,
     Backprop,
     BacksolveAdjoint,
     ContinuousAdjoint,
@@ -23,6 +24,7 @@ from pyndereg.ivp.status import Status
 Problem = ODEProblem | SDEProblem
 
 __all__ = [
+    "DEFAULT_GRADIENT",
     "AdjointFailed",
     "Backprop",
     "BacksolveAdjoint",

@@ -82,17 +82,23 @@ class Backprop:
 class DiscreteAdjoint:
     """Gradient by replaying each accepted step under autograd, in reverse order: exact, with little memory.
 
-    The forward pass keeps (t, dt, y) of accepted steps alone. Step lengths are constants of the gradient, as in the
-    code of [@pal2021opening]. The gradient equals `Backprop`'s.
+    The forward pass keeps (t, dt, y) of accepted steps and, of the first of them, the graphs of their stages, as long
+    as these fit an allowance; steps whose graphs are there are not taken again. Step lengths are constants of the
+    gradient, as in the code of [@pal2021opening]. The gradient equals `Backprop`'s, whatever is kept.
 
     Args:
         checkpoints: keep at most this many states, and recompute those between them in the backward pass, for one
             more forward pass in all. None: keep the state of every accepted step.
+        allowance: bytes that the graphs of one solve may hold at most until its backward pass, beyond what the same
+            solve without an allowance holds. 0: every step is taken again.
     """
 
     checkpoints: int | None = None
+    allowance: int = 0
 
     def __post_init__(self) -> None:
+        what = "a number of bytes, 0 to take every step again"
+        object.__setattr__(self, "allowance", at_least(self.allowance, 0, "allowance", what))
         if self.checkpoints is not None:
             what = "a positive number of states, or None for all"
             object.__setattr__(self, "checkpoints", at_least(self.checkpoints, 1, "checkpoints", what))
@@ -200,6 +206,10 @@ class ForwardSensitivity:
 
 Gradient = Backprop | DiscreteAdjoint | ContinuousAdjoint | ForwardSensitivity | JuliaSensealg
 
+# 1 GiB holds the graphs of most solves, and is little beside the memory of a machine that trains. A fraction of the
+# memory that happens to be free would make two runs of one program differ.
+DEFAULT_GRADIENT = DiscreteAdjoint(allowance=2**30)
+
 STIFFNESS_NORMS = ("rms", "max")
 FIELDS = ("native", "callback")
 
@@ -212,7 +222,7 @@ class SolveOptions:
     rtol: float = 1e-6
     atol: float = 1e-6
     saveat: SaveAt = SaveAt()
-    gradient: Gradient = DiscreteAdjoint()
+    gradient: Gradient = DEFAULT_GRADIENT
     dt: float | None = None
     adaptive: bool = True
     max_steps: int = 100_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyndereg.ivp import DiscreteAdjoint, Gradient, ODEProblem, SaveAt, Solution, State
+from pyndereg.ivp import Gradient, ODEProblem, SaveAt, Solution, State
 from pyndereg.ivp.first_step import FirstStep, of_forward, of_module
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.problem import Time, check_time
@@ -52,7 +52,7 @@ class NeuralODE(nn.Module):
         rtol: float = 1e-6,
         atol: float = 1e-6,
         saveat: SaveAt | Sequence[float] | Tensor | None = None,
-        gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
+        gradient: Gradient | None = None,
         engine: str = "embedded",
         end_time_sampling: EndTimeSampling | None = None,
         regularizers: Sequence[Regularizer] = (),

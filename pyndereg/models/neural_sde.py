@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyndereg.ivp import DiscreteAdjoint, Gradient, SaveAt, SDEProblem, Solution
+from pyndereg.ivp import Gradient, SaveAt, SDEProblem, Solution
 from pyndereg.ivp.first_step import FirstStep, of_forward, of_module
 from pyndereg.ivp.problem import check_end
 from pyndereg.ivp.sde import BrownianMotion, Interpretation, Noise
@@ -48,7 +48,7 @@ class NeuralSDE(nn.Module):
         rtol: float = 1e-2,
         atol: float = 1e-2,
         saveat: SaveAt | Sequence[float] | Tensor | None = None,
-        gradient: Gradient = DiscreteAdjoint(),  # noqa: B008 (a frozen value)
+        gradient: Gradient | None = None,
         engine: str = "embedded",
         regularizers: Sequence[LocalRegularizer] = (),
         first_step: FirstStep = "remembered",

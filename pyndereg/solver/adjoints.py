@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.gradients.captured import Captured, Target, refuse_hooks
+from pyndereg.solver.gradients.captured import Captured
+from pyndereg.solver.gradients.kept import KeptGraphs
 from pyndereg.solver.integration import Keep, SavedInStep, Trajectory
-from pyndereg.solver.reverse import ReverseSweep, StepCotangents
+from pyndereg.solver.reverse import Leaves, ReverseSweep, StepCotangents
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage, Step
 from pyndereg.solver.states import StepStates
 from pyndereg.solver.tableau import Tableau
@@ -27,21 +28,24 @@ class StepsAgain:
         method: makes a method on a field, with its stages' graphs or without.
         keep: what the forward solve keeps.
         captured: f as it was at the solve.
-        targets: what the stages' graphs are differentiated with respect to.
-        hooked: tensors that a hook must not have been added to, since the stages' own graphs reach them.
+        graphs: what the graphs that are kept lead to; None where none are.
     """
 
     tableau: Tableau
     method: Callable[[FieldFunction, bool], ExplicitRungeKutta]
     keep: Keep
     captured: Captured
-    targets: tuple[Target, ...]
-    hooked: tuple[Tensor, ...]
+    graphs: KeptGraphs | None
 
     @property
     def field(self) -> FieldFunction:
         """f, where steps are taken again."""
         return self.captured.fields[0]
+
+    def leaves(self, *, kept: bool) -> Leaves:
+        """Those of the graphs that were kept, or of steps that are taken again."""
+        targets = self.graphs.targets if kept and self.graphs is not None else self.captured.targets
+        return Leaves(targets, retain_graph=kept)
 
 
 @dataclass
@@ -96,42 +100,63 @@ class DifferentiableSolve(torch.autograd.Function):
         check_unchanged(ctx.y0_version)
         again: StepsAgain = ctx.again
         if again.keep is Keep.STAGES:
-            for leaf in again.hooked:
-                refuse_hooks(leaf)
-            return again.captured.surroundings.put_back(lambda: _sweep_kept(ctx, again, cotangents))
-        return again.captured.replay(lambda: _sweep(ctx, again, cotangents))
+            return again.captured.surroundings.put_back(lambda: _sweep_kept_alone(ctx, again, cotangents))
+        return again.captured.replay(lambda: _sweep_what_is_kept(ctx, again, cotangents))
 
 
-def _sweep_kept(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+def _sweep_kept_alone(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Over the graphs of all steps, where f is not to be evaluated again."""
+    assert again.graphs is not None
+    again.graphs.refuse_hooks()
+    return _sweep(ctx, again, cotangents, kept=len(ctx.t))
+
+
+def _sweep_what_is_kept(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Over the graphs that are there; where something changed that they share with the user, over none of them."""
+    kept = len(ctx.stage_counts)
+    if kept and again.graphs is not None and not again.graphs.are_those_of_the_solve():
+        kept = 0
+    return _sweep(ctx, again, cotangents, kept=kept)
+
+
+def _sweep(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None], *, kept: int) -> tuple[Tensor | None, ...]:
+    """Over all steps, of which so many at the start have graphs and the rest are taken again."""
     try:
-        return _sweep(ctx, again, cotangents)
+        return _sweep_steps(ctx, again, cotangents, kept=kept)
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise
         raise GradientRefused(
             "a tensor that f uses was changed in place between the solve and its backward pass (by an optimizer's "
-            "step, say); call backward before the change, or solve again"
+            "step, say, or by f itself); call backward before the change, or solve again"
         ) from error
 
 
-def _sweep(ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    y0, y1, *kept = ctx.saved_tensors
+def _sweep_steps(
+    ctx: Any, again: StepsAgain, cotangents: Sequence[Tensor | None], *, kept: int
+) -> tuple[Tensor | None, ...]:
+    y0, y1, *tensors = ctx.saved_tensors
     method = again.method(again.field, True)
     agreement = Agreement(y0.dtype, again.captured.coarsest)
-    if again.keep is Keep.STAGES:
-        source: KeptSteps | ReplayedSteps = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, kept)
-    else:
-        states = dict(zip(ctx.kept_states, kept, strict=True))
+    steps, states = len(ctx.t), tensors[: len(ctx.kept_states)]
+    with_graphs = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, tensors[len(states) :])
+    source: KeptSteps | ReplayedSteps = with_graphs
+    if kept < steps:
+        starts = with_graphs.starts | dict(zip(ctx.kept_states, states, strict=True))
         plain = again.method(again.field, False)
-        source = ReplayedSteps(method, plain, ctx.t, ctx.dt, states, y1, agreement)
-    sweep = ReverseSweep(method, again.targets, retain_graph=again.keep is Keep.STAGES)
+        source = ReplayedSteps(method, plain, ctx.t, ctx.dt, starts, y1, agreement)
+    sweep = ReverseSweep(method, again.leaves(kept=kept == steps), len(again.captured.targets))
     arriving = _per_step(cotangents, ctx.saves, ctx.samples)
     y, slope = torch.zeros_like(y0) if cotangents[0] is None else cotangents[0], None
-    for i in reversed(range(len(ctx.t))):
-        if i == 0 and again.keep is not Keep.STAGES:
+    for i in reversed(range(steps)):
+        if i == kept - 1:
+            source, sweep.leaves = with_graphs, again.leaves(kept=True)
+        if i == 0 and kept < steps:
             again.captured.expect_start()
+            if kept > 0:  # the copy was not evaluated there; what it says is compared
+                method.start(ctx.t[0], y0)
         step = source.step(i, arriving[i])
-        y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == len(ctx.t) - 1)
+        y, slope = sweep.step(step, y, slope, arriving[i], is_last=i == steps - 1)
         if i == 0:
             pulled = sweep.stage(step.stages[0], method.coefficients.c[0], slope)
             y = y if pulled is None else y + pulled
@@ -238,7 +263,15 @@ def _per_step(
 
 
 class KeptSteps:
-    """Steps whose stages were kept with their graphs; consecutive steps share the stage between them."""
+    """Steps whose stages were kept with their graphs; consecutive steps share the stage between them.
+
+    Args:
+        method: whose buffer of slopes is filled where they are asked for.
+        t, dt: of the accepted steps, in the problem's time units.
+        y1: state at the end of the last one. Shape (size,).
+        counts: of the stages of each step that was kept, the first ones.
+        tensors: time, state and slope of each of these stages, one after the other.
+    """
 
     def __init__(
         self,
@@ -255,12 +288,18 @@ class KeptSteps:
         for count in counts:
             self._stages.append(stages[:count])
             stages = stages[count:]
-        self._y1 = [steps[0].y.detach().view(-1) for steps in self._stages[1:]] + [y1]
+        self._y1 = y1
+
+    @property
+    def starts(self) -> dict[int, Tensor]:
+        """The states at the starts of the steps, by their indices. Shape (size,) each."""
+        return {i: stages[0].y.detach().view(-1) for i, stages in enumerate(self._stages)}
 
     def step(self, i: int, outside: StepCotangents) -> Step:
         """Step i as it was taken."""
-        stages = self._stages[i]
-        step = Step(self._t[i], self._dt[i], stages[0].y.detach().view(-1), self._y1[i], stages, None)
+        stages, end = self._stages[i], self._method.tableau.end
+        y1 = self._y1 if i == len(self._t) - 1 else stages[end].y.detach().view(-1)
+        step = Step(self._t[i], self._dt[i], stages[0].y.detach().view(-1), y1, stages, None)
         if outside.needs_slopes:
             self._method.reload(step)
         return step

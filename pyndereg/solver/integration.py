@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller
+from pyndereg.solver.gradients.allowance import Room, operations_so_far
 from pyndereg.solver.interpolation import extension_weights, interpolate
 from pyndereg.solver.march import March, error_of, march
 from pyndereg.solver.plans import Plan
@@ -75,7 +76,8 @@ class Trajectory:
         scaled_error, stiffness: per step. Shape (steps,); NaN where the method has no estimate.
         states: the state at the start of a step (`Keep.STATES`, thinned to `checkpoints`; `Keep.CHECKPOINTS`), by
             index of the step.
-        steps: per step, its stages with graphs (`Keep.STAGES`).
+        steps: the first steps, with the graphs of their stages: all of them (`Keep.STAGES`), or those that had room
+            (`Keep.STATES`), whose states are not kept besides.
         nodes, slopes: per step, state at the start and slopes of all nodes, if dense. Shapes (steps, size) and
             (steps, nodes, size).
         samples: per sampler, what it chose; None if nothing.
@@ -132,6 +134,7 @@ class Recorder:
         times: save times in order; `every_step` saves the end of each step instead.
         dense: keep all slopes.
         keep, checkpoints: what to keep for a backward pass, and the number of states at most.
+        room: for graphs of the first steps, in place of their states.
         samplers: choose points of the solution.
         rounding: tells rounding from errors; None where the tolerance is far above it.
     """
@@ -147,10 +150,12 @@ class Recorder:
         dense: bool,
         keep: Keep,
         checkpoints: int | None,
+        room: Room | None,
         samplers: Sequence[Sampler],
         rounding: Rounding | None,
     ) -> None:
         self._method, self._start, self._last = method, start, None
+        self._room, self._operations = room, 0
         self._pending = list(reversed(times))
         self._every_step, self._dense, self._keep_mode = every_step, dense, keep
         self._kept = ThinnedStates(checkpoints)
@@ -178,6 +183,8 @@ class Recorder:
         if self._last is not None:
             self._start = self._method.complete(self._last)
             self._last = None
+        if self._room is not None:
+            self._method.with_graph, self._operations = self._room.has_a_place, operations_so_far()
         return self._method.attempt(t, dt, self._start)
 
     def judge(self, step: Step) -> float:
@@ -203,12 +210,12 @@ class Recorder:
         if stiffness is not None:
             self.stiffness.append(stiffness)
         self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
-        if self._keep_mode is Keep.STATES:
+        if self._keep_mode is Keep.STAGES or self._has_room(step):
+            self.steps.append(step)
+        elif self._keep_mode is Keep.STATES:
             self._kept.keep(index, step.y0)
         elif self._keep_mode is Keep.CHECKPOINTS and (index == 0 or self.saves[index - 1] is not None):
             self._kept.states[index] = step.y0
-        elif self._keep_mode is Keep.STAGES:
-            self.steps.append(step)
         self._last, self.y1 = step, step.y1
 
     def trajectory(self, result: March[Step]) -> Trajectory:
@@ -230,6 +237,13 @@ class Recorder:
             samples=self.samples,
             judged=None if self._rounding is None else self.judged,
         )
+
+    def _has_room(self, step: Step) -> bool:
+        """Whether there was room for the graphs of the latest step."""
+        if self._room is None or not self._method.with_graph:
+            return False
+        evaluations = max(self._method.tableau.end, len(step.stages) - 1)  # its end may still have to be evaluated
+        return self._room.take(evaluations, operations_so_far() - self._operations)
 
     def _save(self, times: list[float], states: Tensor) -> None:
         self.times.extend(times)
@@ -286,6 +300,7 @@ def integrate(
     keep: Keep,
     checkpoints: int | None,
     max_steps: int,
+    room: Room | None = None,
     samplers: Sequence[Sampler] = (),
     rounding: Rounding | None = None,
 ) -> Trajectory:
@@ -300,6 +315,7 @@ def integrate(
         times, every_step, dense: what is saved.
         keep, checkpoints: what is kept for a backward pass.
         max_steps: limit on attempted steps.
+        room: for graphs of the first steps.
         samplers: choose points of the solution.
         rounding: tells rounding from errors; None where the tolerance is far above it, or steps are planned.
     """
@@ -312,6 +328,7 @@ def integrate(
         dense=dense,
         keep=keep,
         checkpoints=checkpoints,
+        room=room,
         samplers=samplers,
         rounding=rounding,
     )

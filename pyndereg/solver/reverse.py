@@ -9,7 +9,6 @@ Derivation: [@hairer1993solving] section II.6 for the forward sums; the frozen s
 [@pal2021opening].
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,21 +64,35 @@ class StepCotangents:
         return self.saved is not None or self.slopes is not None
 
 
+@dataclass(frozen=True)
+class Leaves:
+    """What the graphs of stages are differentiated with respect to, besides state and time.
+
+    Attributes:
+        targets: those of kept graphs may be fewer than those of steps that are taken again, and come in their order.
+        retain_graph: keep the graphs for a further backward pass.
+    """
+
+    targets: tuple[Target, ...]
+    retain_graph: bool
+
+
 class ReverseSweep:
     """Carries cotangents from the last step of a solve to its first.
 
     Args:
         method: the method, whose buffer of slopes is used again.
-        targets: what the stages' graphs are differentiated with respect to, besides state and time.
-        retain_graph: keep the stages' graphs for a further backward pass.
+        leaves: of the graphs of the last step.
+        targets: how many there are at most.
 
     Attributes:
+        leaves: of the graphs of the step at hand.
         gradients: of the targets, so far; None where no stage depended on one.
         t0, t1: gradients of the ends of the interval, so far. Shape ().
     """
 
-    def __init__(self, method: ExplicitRungeKutta, targets: Sequence[Target], *, retain_graph: bool) -> None:
-        self._method, self._targets, self._retain = method, tuple(targets), retain_graph
+    def __init__(self, method: ExplicitRungeKutta, leaves: Leaves, targets: int) -> None:
+        self._method, self.leaves = method, leaves
         self._end = method.tableau.end
         self._states = torch.zeros_like(method.slopes[: self._end + 1])
         self._inner_states = self._states[1:]
@@ -87,7 +100,7 @@ class ReverseSweep:
         columns = method.coefficients.columns
         self._slopes = [LinearCombination(self._states[i + 1 :], columns[i]) for i in range(self._end)]
         self._room = torch.empty_like(self._zeros)
-        self.gradients: list[Tensor | None] = [None] * len(self._targets)
+        self.gradients: list[Tensor | None] = [None] * targets
         self.t0 = self._zeros.new_zeros(())
         self.t1 = self._zeros.new_zeros(())
         self._length = self._zeros.new_zeros(())  # d(loss)/d(dt) of the step at hand, for the last step's length
@@ -103,11 +116,12 @@ class ReverseSweep:
         """
         if not stage.slope.requires_grad:
             return None
-        inputs = [stage.y, *self._targets]
+        targets, retain = self.leaves.targets, self.leaves.retain_graph
+        inputs = [stage.y, *targets]
         if self._method.with_time:
             inputs.append(stage.t)
-        gradients = gradients_of(stage.slope, inputs, cotangent.view(stage.slope.shape), retain_graph=self._retain)
-        add_to(self.gradients, gradients[1 : len(self.gradients) + 1])
+        gradients = gradients_of(stage.slope, inputs, cotangent.view(stage.slope.shape), retain_graph=retain)
+        add_to(self.gradients, gradients[1 : len(targets) + 1])
         if self._method.with_time and gradients[-1] is not None:
             self.t0 += gradients[-1]
             self._length += gradients[-1] * node

@@ -119,7 +119,7 @@ def test_the_graph_breaks_once_around_a_solve():
     assert "chooses its steps" in str(found.break_reasons[0].reason)
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint(), nde.InterpolatingAdjoint()], ids=str)
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.InterpolatingAdjoint()], ids=str)
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_right_hand_side_gives_the_gradients_of_the_plain_one(gradient, backend):
     field = nde.fields.TimeConcatMLP(2)

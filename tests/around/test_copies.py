@@ -55,7 +55,7 @@ def test_a_failing_solve_in_another_process_raises_in_this_one():
 
 
 @pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("gradient", [nde.DiscreteAdjoint(), nde.InterpolatingAdjoint()], ids=str)
+@pytest.mark.parametrize("gradient", [None, nde.DiscreteAdjoint(), nde.InterpolatingAdjoint()], ids=str)
 def test_a_solution_of_a_lambda_is_pickled_without_graphs(dense, gradient):
     y0 = torch.ones(3, 2, requires_grad=True)
     problem = nde.ODEProblem(lambda t, y: -y, 2.0 * y0)

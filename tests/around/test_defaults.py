@@ -8,6 +8,7 @@ import torch
 import pyndereg as nde
 
 GRADIENTS = [
+    None,
     nde.Backprop(),
     nde.DiscreteAdjoint(),
     nde.DiscreteAdjoint(checkpoints=2),
@@ -20,7 +21,7 @@ GRADIENTS = [
 ]
 # Loose, as the steps of a random equation are many.
 LOOSE = {"rtol": 0.1, "atol": 0.1}
-STOCHASTIC = [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.BacksolveAdjoint()]
+STOCHASTIC = [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.BacksolveAdjoint()]
 
 
 @contextlib.contextmanager
@@ -106,7 +107,7 @@ REGULARIZERS = [
 ]
 WORKS = {
     **{f"ode {gradient}": ode(gradient, saveat=[0.0, 0.5, 1.0], t1=1.0) for gradient in GRADIENTS},
-    **{f"every step {gradient}": ode(gradient, saveat=nde.SaveAt(every_step=True)) for gradient in GRADIENTS[:2]},
+    **{f"every step {gradient}": ode(gradient, saveat=nde.SaveAt(every_step=True)) for gradient in GRADIENTS[:3]},
     **{f"sde {gradient}": sde(gradient, saveat=[0.0, 0.5, 1.0]) for gradient in STOCHASTIC},
     "regularizers": ode(nde.DiscreteAdjoint(), regularizers=REGULARIZERS),
     "stochastic regularizers": sde(nde.DiscreteAdjoint(), regularizers=REGULARIZERS[:1]),

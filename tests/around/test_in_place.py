@@ -10,6 +10,7 @@ import pyndereg as nde
 FIELD = nde.fields.TimeConcatMLP(2, hidden=6).double()
 DIFFUSION = nde.fields.TimeConcatMLP(2, hidden=6).double()
 GRADIENTS = [
+    None,
     nde.Backprop(),
     nde.DiscreteAdjoint(),
     nde.DiscreteAdjoint(checkpoints=2),
@@ -21,7 +22,7 @@ GRADIENTS = [
     nde.GaussAdjoint(),
     nde.ForwardSensitivity(),
 ]
-STOCHASTIC = [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.BacksolveAdjoint()]
+STOCHASTIC = [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.BacksolveAdjoint()]
 SAVES = {"the end": None, "times": [0.0, 0.4, 1.0], "every step": nde.SaveAt(every_step=True, dense=True)}
 
 

@@ -42,7 +42,7 @@ def test_a_model_that_was_made_in_inference_mode_solves_there(name):
     assert torch.equal(found, right)
 
 
-@pytest.mark.parametrize("gradient", [nde.DiscreteAdjoint(), nde.Backprop(), nde.InterpolatingAdjoint()], ids=str)
+@pytest.mark.parametrize("gradient", [None, nde.DiscreteAdjoint(), nde.Backprop(), nde.InterpolatingAdjoint()], ids=str)
 def test_what_was_made_in_inference_mode_is_an_initial_state_like_any_other(gradient):
     with torch.inference_mode():
         y0, times = torch.rand(3, 2), torch.tensor([0.5, 1.0])

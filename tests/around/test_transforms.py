@@ -81,7 +81,7 @@ def test_parameters_that_functional_call_swaps_in_are_those_that_the_solve_uses(
     assert torch.equal(y1, torch.ones(3, 2))
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint()], ids=str)
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint()], ids=str)
 def test_a_right_hand_side_may_transform_inside(gradient):
     scale = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
 

@@ -20,7 +20,7 @@ ADAPTIVE = ("bs3", "dp5", "tsit5", "vern7", "vern9")
 FIXED_STEP = ("euler", "midpoint", "heun", "rk4")
 METHODS = ADAPTIVE + FIXED_STEP
 STIFFNESS = ("dp5", "tsit5", "vern7", "vern9")
-GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
+GRADIENTS = (None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
 
 methods = pytest.mark.parametrize("method", METHODS)
 

@@ -97,6 +97,7 @@ def test_a_tuple_state_goes_through_breakpoints():
 @pytest.mark.parametrize(
     "gradient",
     [
+        None,
         nde.DiscreteAdjoint(),
         nde.DiscreteAdjoint(checkpoints=1),
         nde.Backprop(),

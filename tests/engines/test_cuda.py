@@ -11,7 +11,9 @@ pytestmark = [
 ]
 
 
-def _solve_on(device: str, gradient: nde.Backprop | nde.DiscreteAdjoint) -> tuple[nde.Solution, list[torch.Tensor]]:
+def _solve_on(
+    device: str, gradient: nde.Backprop | nde.DiscreteAdjoint | None
+) -> tuple[nde.Solution, list[torch.Tensor]]:
     torch.manual_seed(0)
     field = nde.fields.TimeConcatMLP(6, hidden=16).to(device, torch.float64)
     y0 = torch.linspace(-1.0, 1.0, 24, dtype=torch.float64).reshape(4, 6).to(device).requires_grad_()
@@ -21,8 +23,10 @@ def _solve_on(device: str, gradient: nde.Backprop | nde.DiscreteAdjoint) -> tupl
     return solution, list(torch.autograd.grad(loss, [y0, *field.parameters()]))
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=3)])
-def test_a_gpu_gives_the_steps_states_and_gradients_of_the_cpu(gradient: nde.Backprop | nde.DiscreteAdjoint) -> None:
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=3)])
+def test_a_gpu_gives_the_steps_states_and_gradients_of_the_cpu(
+    gradient: nde.Backprop | nde.DiscreteAdjoint | None,
+) -> None:
     on_cpu, gradients_on_cpu = _solve_on("cpu", gradient)
     on_gpu, gradients_on_gpu = _solve_on("cuda", gradient)
     assert on_gpu.stats == on_cpu.stats

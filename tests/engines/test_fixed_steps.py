@@ -104,7 +104,7 @@ def test_the_ends_of_a_grid_may_be_rounded_to_float32():
     assert (found.t_reached, found.stats.accepted) == (0.3, 3)
 
 
-@pytest.mark.parametrize("gradient", [nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.Backprop()])
+@pytest.mark.parametrize("gradient", [None, nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2), nde.Backprop()])
 def test_the_gradient_of_a_solve_on_a_grid_is_that_of_the_steps_by_hand(gradient):
     y0, by_hand = start(requires_grad=True), start(requires_grad=True)
     nde.solve(nde.ODEProblem(field, y0), "euler", grid=GRID, gradient=gradient).y1.sum().backward()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 class TestJulia(EngineContract):
     engine = "julia"
-    gradients = (nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
+    gradients = (None, nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
     # States between checkpoints are taken again with sums in another order than the solver's; their last digits move
     # the quotients of tiny differences in the stiffness.
     agreement: ClassVar = {"rtol": 1e-7, "atol": 1e-6}

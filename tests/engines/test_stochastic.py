@@ -10,7 +10,7 @@ from tests.equations import FLOAT64
 from tests.sentences import check_sentence
 
 ADAPTIVE = ("sosri", "sosri2", "sriw1")
-GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=3))
+GRADIENTS = (None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=3))
 
 adaptive = pytest.mark.parametrize("method", ADAPTIVE)
 

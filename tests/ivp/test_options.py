@@ -50,10 +50,16 @@ def test_a_number_of_checkpoints_that_is_not_positive_is_refused(value):
     refused(ValueError, lambda: DiscreteAdjoint(checkpoints=value), f"checkpoints is {value!r}", "positive number")
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "1 GiB", None])
+def test_an_allowance_that_is_no_number_of_bytes_is_refused(value):
+    refused(ValueError, lambda: DiscreteAdjoint(allowance=value), f"allowance is {value!r}", "number of bytes")
+
+
 def test_values_are_frozen_and_equal_by_content():
     assert SaveAt([0.5, 1]) == SaveAt(torch.tensor([0.5, 1.0]))
     assert hash(SaveAt([0.5])) == hash(SaveAt((0.5,)))
     assert DiscreteAdjoint(3) == DiscreteAdjoint(checkpoints=3) != DiscreteAdjoint()
+    assert DiscreteAdjoint() == DiscreteAdjoint(allowance=0) != DiscreteAdjoint(allowance=1)
     with pytest.raises(FrozenInstanceError):
         SaveAt().dense = True
 

@@ -113,7 +113,7 @@ def test_all_gradients_send_the_same_gradient_of_a_penalty_into_the_parameters(p
     field = nde.fields.TimeConcatMLP(3, 6).double()
     y0 = torch.linspace(-2.0, 2.0, 12, dtype=FLOAT64).view(4, 3)
     found = []
-    for gradient in (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(2)):
+    for gradient in (None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(2)):
         steps = nde.solve(nde.ODEProblem(field, y0), rtol=1e-3, atol=1e-3, gradient=gradient).steps
         found.append(torch.autograd.grad(penalty(steps, aggregate), tuple(field.parameters())))
         assert all(bool(grad.any()) for grad in found[-1])

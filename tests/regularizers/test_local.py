@@ -17,7 +17,7 @@ from tests.sentences import check_sentence
 TOLERANCES = {"rtol": 1e-3, "atol": 1e-3}
 KINDS = (LocalError, LocalStiffness)
 SAMPLINGS = ("unbiased", "biased")
-GRADIENTS = (nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
+GRADIENTS = (None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(checkpoints=2))
 INTERVALS = ((0.5, 4.0), (4.0, 0.5))
 # Method of the solve, its options, and method of the fresh step.
 METHODS = (("tsit5", {}, None), ("vern7", {}, "vern7"), ("rk4", {"dt": 0.3}, None), ("bs3", {}, "dp5"))

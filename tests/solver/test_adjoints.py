@@ -14,6 +14,9 @@ GRADIENTS = {
     "adjoint": nde.DiscreteAdjoint(),
     "one_checkpoint": nde.DiscreteAdjoint(checkpoints=1),
     "three_checkpoints": nde.DiscreteAdjoint(checkpoints=3),
+    "default": None,
+    "some_graphs": nde.DiscreteAdjoint(allowance=700_000),
+    "some_graphs_and_checkpoints": nde.DiscreteAdjoint(checkpoints=2, allowance=700_000),
 }
 SAVEAT = [0.31, 0.32, 1.07, 2.03]
 

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import pyndereg as nde
 
-GRADIENTS = {"backprop": nde.Backprop(), "adjoint": nde.DiscreteAdjoint()}
+GRADIENTS = {"default": None, "backprop": nde.Backprop(), "adjoint": nde.DiscreteAdjoint()}
 
 
 def model(gradient):

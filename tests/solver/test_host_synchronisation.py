@@ -89,7 +89,7 @@ def test_telling_rounding_from_errors_costs_no_further_synchronisation(count_rea
     assert found[1][1] - found[0][1] == found[1][0] - found[0][0]
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(3)])
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(3)])
 def test_gradients_cost_no_further_synchronisation_in_either_pass(gradient, count_reads):
     solution, reads = count_reads(lambda: nde.solve(problem(4.0, requires_grad=True), gradient=gradient, saveat=[0.3]))
     assert reads <= attempts(solution) + AT_THE_START

@@ -173,7 +173,7 @@ def test_autograd_holds_no_more_states_than_checkpoints_and_the_two_ends(checkpo
     assert checkpoints / 2 <= held <= checkpoints + 2
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(2)])
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint(), nde.DiscreteAdjoint(2)])
 @pytest.mark.parametrize("saveat", [None, [0.5], nde.SaveAt(dense=True), nde.SaveAt(every_step=True)])
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.usefixtures("without_collector")
@@ -204,7 +204,7 @@ def test_a_solve_leaves_no_state_behind(method, gradient):
     assert stored_states() == before
 
 
-@pytest.mark.parametrize("gradient", [nde.Backprop(), nde.DiscreteAdjoint()])
+@pytest.mark.parametrize("gradient", [None, nde.Backprop(), nde.DiscreteAdjoint()])
 @pytest.mark.usefixtures("without_collector")
 def test_a_failed_solve_that_nobody_holds_is_gone_at_once(gradient):
     field, y0 = Watched(), start()

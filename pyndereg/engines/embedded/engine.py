@@ -14,6 +14,8 @@ from pyndereg.engines.embedded.segments import solve_in_segments
 from pyndereg.engines.embedded.stochastic import fresh_stochastic_step, solve_stochastic, stochastic_control
 from pyndereg.ivp import (
     ContinuousAdjoint,
+    DiscreteAdjoint,
+    Gradient,
     ODEProblem,
     Problem,
     SDEProblem,
@@ -71,7 +73,15 @@ class EmbeddedEngine:
             step_control(options, get_tableau(str(options.method)), problem.interval)  # refuses what has no control
         assert options.breakpoints is not None
         points = breakpoints_between(options.breakpoints, *problem.interval)  # type: ignore[arg-type]
+        options = replace(options, gradient=_of_one_part(options.gradient, len(points) + 1))
         return solve_in_segments(self.solve, problem, options, points, samplers)
+
+
+def _of_one_part(gradient: Gradient, parts: int) -> Gradient:
+    """The gradient of one of several solves, which share its allowance."""
+    if not isinstance(gradient, DiscreteAdjoint):
+        return gradient
+    return replace(gradient, allowance=gradient.allowance // parts)
 
 
 def _up_to_the_next_breakpoint(problem: Problem, options: SolveOptions) -> Problem:

@@ -19,6 +19,7 @@ from pyndereg.ivp.sampling import Sampler
 from pyndereg.solver.control import Controller, MethodControl, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
+from pyndereg.solver.gradients.allowance import Room
 from pyndereg.solver.integration import Keep, Trajectory, integrate
 from pyndereg.solver.plans import OneStep, Plan
 from pyndereg.solver.rounding import Resolution, resolution_of
@@ -102,7 +103,8 @@ class Forward:
         controller: step-size control.
         samplers: choose points of the solution.
         constant_start: the first stage is a constant of the gradient.
-        keep, keeps_slopes: what is kept of the accepted steps; slopes of all nodes besides.
+        keep, room, keeps_slopes: what is kept of the accepted steps, and what for graphs there is room for; slopes of
+            all nodes besides.
     """
 
     problem: ODEProblem
@@ -117,11 +119,12 @@ class Forward:
     samplers: Sequence[Sampler]
     constant_start: bool
     keep: Keep
+    room: Room | None
     keeps_slopes: bool
 
     def __call__(self, y: Tensor) -> Trajectory:
         """Solve from a flat initial state. Shape (size,)."""
-        method = self.stepper(self.f, self.keep is Keep.STAGES)
+        method = self.stepper(self.f, self.keep is Keep.STAGES or self.room is not None)
         start = self.start
         if self.constant_start or not method.with_graph:
             start = Stage(start.t, y.detach().view(start.y.shape), start.slope.detach())
@@ -151,6 +154,7 @@ class Forward:
             keep=self.keep,
             checkpoints=gradient.checkpoints if isinstance(gradient, DiscreteAdjoint) else None,
             max_steps=self.options.max_steps,
+            room=self.room,
             samplers=self.samplers,
             rounding=None if resolution is None else resolution.rounding,
         )

@@ -81,7 +81,13 @@ def run(
     with surroundings.of_solver():
         if captured is None:
             start = begin(
-                problem, options, y0, surroundings, with_time=with_time, adaptive=not isinstance(controller, Plan)
+                problem,
+                options,
+                tableau,
+                y0,
+                surroundings,
+                with_time=with_time,
+                adaptive=not isinstance(controller, Plan),
             )
         else:
             start = begin_again(problem, options, y0, captured, with_time=with_time)
@@ -98,6 +104,7 @@ def run(
             samplers,
             constant_start=constant_start,
             keep=start.keep,
+            room=start.room,
             keeps_slopes=start.captured is not None and isinstance(options.gradient, QuadratureAdjoint),
         )
         trajectory, outputs = _outputs(forward, start, y0, ends)
@@ -142,12 +149,12 @@ def _differentiable(
             forward.problem.layout.solver_shape,
             forward.problem.interval[0],
             forward.options.saveat.every_step,
-            start.targets,
+            () if start.graphs is None else start.graphs.targets,
             captured.aliases,
             kept,
         )
         return solve, ForwardModeSolve
-    again = StepsAgain(forward.stepper.tableau, forward.stepper, start.keep, kept, start.targets, start.hooked)
+    again = StepsAgain(forward.stepper.tableau, forward.stepper, start.keep, kept, start.graphs)
     return Solve(forward, again), DifferentiableSolve
 
 

@@ -19,13 +19,16 @@ from pyndereg.ivp import (
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.continuous import what_to_keep
 from pyndereg.solver.field import Field
+from pyndereg.solver.gradients.allowance import CAN_WEIGH, Room, bytes_held
 from pyndereg.solver.gradients.around import Around
-from pyndereg.solver.gradients.captured import Captured, Target, capture, keep_graphs, must_be_exchanged
+from pyndereg.solver.gradients.captured import Captured, capture
 from pyndereg.solver.gradients.guard import StartGraph
+from pyndereg.solver.gradients.kept import KeptGraphs, keep_graphs, must_be_exchanged
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import Seen, watched
 from pyndereg.solver.integration import Keep
 from pyndereg.solver.runge_kutta import Stage
+from pyndereg.solver.tableau import Tableau
 from pyndereg.solver.times import time_dtype
 
 
@@ -39,8 +42,8 @@ class Start:
         field: f, to go on with.
         captured: f as it is now; None where nothing can ask for a gradient.
         keep: what is kept of the accepted steps.
-        targets: what kept graphs are differentiated with respect to.
-        hooked: tensors among these that a hook must not be added to.
+        graphs: what the graphs that are kept lead to; None where none are.
+        room: for graphs of steps whose states are kept otherwise.
     """
 
     stage: Stage
@@ -48,13 +51,14 @@ class Start:
     field: Field
     captured: Captured | None
     keep: Keep = Keep.NOTHING
-    targets: tuple[Target, ...] = ()
-    hooked: tuple[Tensor, ...] = ()
+    graphs: KeptGraphs | None = None
+    room: Room | None = None
 
 
 def begin(
     problem: ODEProblem,
     options: SolveOptions,
+    tableau: Tableau,
     y0: Tensor,
     surroundings: Surroundings,
     *,
@@ -64,6 +68,7 @@ def begin(
     """Evaluate f at t0 and y0.
 
     Args:
+        tableau: the method's.
         y0: flat. Shape (size,).
         surroundings: those of the solve.
         with_time: whether the graph reaches t.
@@ -94,12 +99,23 @@ def begin(
     stage = Stage(t, y, slope)
     if not with_grad or captured is None:
         return Start(stage, seen.coarsest, field, None)
-    if keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
-        return Start(stage, seen.coarsest, field, captured, keep, captured.targets)
-    kept = keep_graphs(field, captured)
+    room = _room(options.gradient, tableau, seen, stage) if keep is Keep.STATES else None
+    if room is None and keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
+        return Start(stage, seen.coarsest, field, captured, keep)
+    kept = keep_graphs(field, captured, None if room is None else y)
     if seen.is_mixed:
         stage = Stage(t, y, kept.field(t, y))
-    return Start(stage, seen.coarsest, kept.field, captured, keep, kept.targets, kept.hooked)
+    return Start(stage, seen.coarsest, kept.field, captured, keep, kept.graphs, room)
+
+
+def _room(gradient: Gradient, tableau: Tableau, seen: Seen, stage: Stage) -> Room | None:
+    """Room for graphs of steps, as the first evaluation tells; None where there is none for a single step."""
+    if not isinstance(gradient, DiscreteAdjoint) or gradient.allowance == 0 or not CAN_WEIGH:
+        return None
+    shared = [x for x, _ in seen.entered.values()] + [*seen.captured.values(), *seen.changed.values()]
+    tensors = bytes_held(stage.slope, stage.y, seen.operations, shared)
+    room = Room(gradient.allowance, tensors, seen.made_nodes, len(tableau.nodes_c) - 1)
+    return room if room.has_a_place else None
 
 
 def begin_again(
@@ -113,7 +129,7 @@ def begin_again(
     stage = Stage(t, y, field(t, y))
     if not torch.is_grad_enabled() or not (with_time or y0.requires_grad or captured.inputs):
         return Start(stage, captured.coarsest, field, None)
-    return Start(stage, captured.coarsest, field, captured, keep_for(options.gradient), captured.targets)
+    return Start(stage, captured.coarsest, field, captured, keep_for(options.gradient), KeptGraphs(captured.targets))
 
 
 def _start_time(problem: ODEProblem, y0: Tensor, *, with_time: bool) -> Tensor:
@@ -152,7 +168,7 @@ def keep_of_changing(gradient: Gradient, name: str, seen: Seen) -> Keep:
     """
     if isinstance(gradient, ForwardSensitivity):
         return Keep.NOTHING
-    if isinstance(gradient, Backprop) or gradient == DiscreteAdjoint():
+    if isinstance(gradient, Backprop) or (isinstance(gradient, DiscreteAdjoint) and gradient.checkpoints is None):
         return Keep.STAGES
     why = "draws random numbers" if seen.draws else "changes a buffer of its own"
     raise GradientRefused(

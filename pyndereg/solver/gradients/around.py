@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyndereg.solver.gradients.surroundings import Surroundings
@@ -15,10 +16,13 @@ class Around:
     Args:
         surroundings: those of the solve.
         exchanged: tensors to exchange for their aliases as they enter torch's functions, by id.
+        without_graph: exchange them also where no graph is made: the aliases are what the tensors were at the solve.
     """
 
-    def __init__(self, surroundings: Surroundings, exchanged: dict[int, tuple[Tensor, Tensor]]) -> None:
-        self._surroundings, self._exchanged = surroundings, exchanged
+    def __init__(
+        self, surroundings: Surroundings, exchanged: dict[int, tuple[Tensor, Tensor]], *, without_graph: bool = True
+    ) -> None:
+        self._surroundings, self._exchanged, self._without_graph = surroundings, exchanged, without_graph
         self.is_needed = bool(surroundings.autocast or exchanged)
         self.casts = bool(surroundings.autocast)
 
@@ -33,7 +37,7 @@ class Around:
         stack = ExitStack()
         if self._surroundings.autocast:
             stack.enter_context(self._surroundings.of_field())
-        if self._exchanged:
+        if self._exchanged and (self._without_graph or torch.is_grad_enabled()):
             stack.enter_context(eagerly())
             stack.enter_context(Exchange(self._exchanged))
         return stack

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
@@ -208,45 +208,6 @@ def capture(
         generators=seen.generators,
         shared_later=tuple((x, x._version) for x in copier.shared.values() if not x.is_inference()),
     )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A right-hand side whose evaluations keep their graphs, and what to differentiate these with respect to.
-
-    Attributes:
-        field: f itself, with the tensors exchanged that a kept graph must not reach.
-        targets: one for each input.
-        hooked: the inputs that are reached by their own graph.
-    """
-
-    field: Field
-    targets: tuple[Target, ...]
-    hooked: tuple[Tensor, ...]
-
-
-def keep_graphs(field: Field, captured: Captured) -> Kept:
-    """f for a solve that keeps the graph of every stage; arguments as those of `capture`."""
-    pairs = {
-        id(x): (x, alias) for x, alias in zip(captured.inputs, captured.aliases, strict=True) if must_be_exchanged(x)
-    }
-    around = Around(captured.surroundings, pairs)
-    reached = [x for x in captured.inputs if id(x) not in pairs]
-    known = {*(id(x) for x in reached), *(id(alias) for _, alias in pairs.values())}
-    guard = Guard(known, looks_at_all=captured.has_outside)
-    targets = tuple(pairs[id(x)][1] if id(x) in pairs else get_gradient_edge(x) for x in captured.inputs)
-    kept = _on(field, field.function, around, guard)
-    kept.evaluations = field.evaluations
-    return Kept(kept, targets, tuple(reached))
-
-
-def must_be_exchanged(x: Tensor) -> bool:
-    """Whether a graph that is differentiated stage by stage must not reach a tensor: its hooks, its own graph.
-
-    Of a sparse tensor, and of one of a type of its own, torch does not find the node either.
-    """
-    is_plain = x.layout == torch.strided and type(x) in (Tensor, torch.nn.Parameter)
-    return x.grad_fn is not None or bool(x._backward_hooks) or not is_plain
 
 
 def _on(field: Field, function: Callable[..., Tensor], around: Around, guard: Guard) -> Field:

@@ -21,11 +21,13 @@ class Reached:
         leaves: by their ids.
         arguments: ids of the arguments that are no leaves and that it depends on.
         nodes: how many operations it has, copies aside.
+        operations: these and the copies.
     """
 
     leaves: dict[int, Tensor]
     arguments: frozenset[int]
     nodes: int
+    operations: tuple[Any, ...]
 
     def besides(self, arguments: Iterable[Tensor], known: Collection[int]) -> list[Tensor]:
         """The leaves that are neither among the arguments nor, by their ids, among those that are known."""
@@ -48,13 +50,14 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
         GradientRefused: it depends on an older computed tensor, which only its own graph knows.
     """
     if root.grad_fn is None:
-        return Reached({id(root): root} if root.requires_grad else {}, frozenset(), 0)
+        return Reached({id(root): root} if root.requires_grad else {}, frozenset(), 0, ())
     ends = {(argument.grad_fn, argument.output_nr): id(argument) for argument in arguments}
     leaves: dict[int, Tensor] = {}
     ended: set[int] = set()
     visited: set[Any] = set()
     pending: list[tuple[Any, int]] = [(root.grad_fn, root.output_nr)]
     nodes = 0
+    operations: list[Any] = []
     while pending:
         edge = pending.pop()
         node: Any = edge[0]
@@ -74,8 +77,9 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
             )
         else:
             nodes += type(node).__name__ != "CloneBackward0"
+            operations.append(node)
             pending.extend(node.next_functions)
-    return Reached(leaves, frozenset(ended), nodes)
+    return Reached(leaves, frozenset(ended), nodes, tuple(operations))
 
 
 def gradients_of(

@@ -47,6 +47,8 @@ class Seen:
         generators: of the user's, that it was given.
         coarsest: the largest unit roundoff among the results of its operations.
         reached: which of the captured tensors its graph leads to, and how many operations it has; None without a graph.
+        operations: of its graph.
+        made_nodes: how many nodes of graphs it made, whether or not its result depends on them.
     """
 
     captured: dict[int, Tensor] = field(default_factory=dict)
@@ -60,6 +62,8 @@ class Seen:
     generators: tuple[torch.Generator, ...] = ()
     coarsest: float = 0.0
     reached: tuple[frozenset[int], int] | None = None
+    operations: tuple[Any, ...] = ()
+    made_nodes: int = 0
 
     def merged(self, other: "Seen") -> "Seen":
         """What two evaluations showed together."""
@@ -211,6 +215,7 @@ def watched(
                 "evaluated; let f compute a new tensor, or detach the old one, x.detach_(), before it is overwritten"
             ) from error
     seen = watch.finish(result)
+    seen.made_nodes = torch.autograd._get_sequence_nr() - first
     seen.draws = seen.draws or not same_states(before, random_states(device))
     if id(result) in seen.exchanged:
         result = seen.exchanged[id(result)][1]
@@ -221,6 +226,7 @@ def watched(
         for key, leaf in reached.leaves.items():
             if key not in known:
                 seen.captured[key] = seen.hidden[key] = leaf
+        seen.operations = reached.operations
         seen.reached = (reached.named(names | {key: key for key in seen.captured}), reached.nodes)
     return result, seen
 

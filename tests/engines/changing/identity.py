@@ -11,8 +11,8 @@ from torch import nn
 
 from tests.engines.changing.world import OF_EQUATION, kind
 
-# The gradients that call a copy of f, in which tensors and modules are others.
-COPIED = ("discrete", "discrete, 2 checkpoints", *OF_EQUATION)
+# The gradients that call a copy of f, in which tensors and modules are others; the default does in stochastic solves.
+COPIED = ("default", "discrete", "discrete, 2 checkpoints", "discrete, some graphs", *OF_EQUATION)
 
 
 class Decay(nn.Module):

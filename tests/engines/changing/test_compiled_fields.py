@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 CHOICES = [
     Choice(gradient=gradient, equation=equation)
     for equation, gradients in {
-        "ode": ("backprop", "discrete", "gauss", "forward"),
+        "ode": ("default", "backprop", "discrete", "gauss", "forward"),
         "sde": ("backprop", "discrete", "backsolve"),
     }.items()
     for gradient in gradients

@@ -38,7 +38,7 @@ def gradients_of(net, seed, gradient):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gradient", [nde.DiscreteAdjoint(), nde.Backprop()], ids=str)
+@pytest.mark.parametrize("gradient", [None, nde.DiscreteAdjoint(), nde.Backprop()], ids=str)
 def test_gradients_of_four_threads_with_one_module_are_those_of_one_thread_bit_for_bit(gradient):
     net = Net(Store())
     expected = [gradients_of(net, seed, gradient) for seed in range(THREADS * TIMES)]

@@ -18,6 +18,8 @@ EXACT = {
     "backprop": nde.Backprop(),
     "discrete": nde.DiscreteAdjoint(),
     "discrete, 2 checkpoints": nde.DiscreteAdjoint(checkpoints=2),
+    "default": None,
+    "discrete, some graphs": nde.DiscreteAdjoint(allowance=130_000),
 }
 OF_STEPS = {**EXACT, "forward": nde.ForwardSensitivity()}
 OF_EQUATION = {

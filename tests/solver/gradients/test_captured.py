@@ -6,7 +6,8 @@ from torch import nn
 
 import pyndereg as nde
 from pyndereg.solver.field import Field
-from pyndereg.solver.gradients.captured import capture, keep_graphs, must_be_exchanged, refuse_hooks
+from pyndereg.solver.gradients.captured import capture, refuse_hooks
+from pyndereg.solver.gradients.kept import keep_graphs, must_be_exchanged
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import watched
 from tests.sentences import check_sentence
@@ -183,11 +184,11 @@ def test_kept_graphs_reach_leaves_themselves_and_aliases_of_computed_and_of_hook
     captured, field, _ = captured_by(lambda t, y: plain * hooked * computed * y)
     kept = keep_graphs(field, captured)
     slope = kept.field(time(), state())
-    found = torch.autograd.grad(slope.sum(), kept.targets)
+    found = torch.autograd.grad(slope.sum(), kept.graphs.targets)
     assert torch.equal(found[0], hooked * computed)
     assert torch.equal(found[1], plain * computed)
     assert torch.equal(found[2], plain * hooked)
-    assert [id(x) for x in kept.hooked] == [id(plain)]
+    assert [id(x) for x, _ in kept.graphs.reached] == [id(plain)]
 
 
 def test_a_hook_on_a_tensor_that_graphs_reach_themselves_is_refused():

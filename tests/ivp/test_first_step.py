@@ -56,7 +56,7 @@ def test_a_step_that_was_long_enough_grows_no_further():
 def test_a_short_solve_of_a_smooth_field_becomes_a_single_step():
     model, y0 = layer(rtol=1e-5, atol=1e-5), torch.rand(4, 3)
     counts = [model(y0)[1].stats.nfe for _ in range(4)]
-    assert counts[0] > 30
+    assert counts[0] > 20
     assert counts[-1] == 7
 
 

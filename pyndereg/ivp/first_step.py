@@ -87,10 +87,10 @@ def of_module(first_step: FirstStep, options: Mapping[str, Any]) -> FirstStep:
 def of_forward(first_step: FirstStep, *, training: bool) -> FirstStep:
     """What a module's solve starts with.
 
-    In evaluation it begins with what training remembered and leaves that as it is: a prediction is a function of its
-    input and of the module's `state_dict`, whatever was predicted before.
+    In evaluation, and where gradients are switched off, it begins with what training remembered and leaves that as it
+    is: a prediction is a function of its input and of the module's `state_dict`, whatever was predicted before.
     """
-    if isinstance(first_step, Remembered) and not training:
+    if isinstance(first_step, Remembered) and not (training and torch.is_grad_enabled()):
         return first_step.length
     return first_step
 

@@ -56,8 +56,9 @@ class LatentODE(nn.Module):
         sample_in_evaluation: whether the latent state is drawn in evaluation too; else it is then the mean.
         dynamics: the field, a module called as `dynamics(t, z)`, in place of the one above.
         t0, t1: ends of the interval, in the unit of the times, which lie inside.
-        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
-            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+        first_step: `"remembered"` (default): each training solve starts with the length that the last one could have
+            started with, and one in evaluation mode or without gradients with what training remembered, which belongs
+            to the `state_dict`;
             `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: of the `NeuralODE`, `saveat` aside: method, rtol, atol, gradient, engine, regularizers, and
             end_time_sampling=EndTimeSampling() for random save times in training.

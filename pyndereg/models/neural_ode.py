@@ -31,8 +31,9 @@ class NeuralODE(nn.Module):
             are still one per save time, in their order.
         regularizers: what `solution.penalties` holds while the module is in training mode; in evaluation mode it is
             empty, and nothing is spent on it.
-        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
-            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+        first_step: `"remembered"` (default): each training solve starts with the length that the last one could have
+            started with, and one in evaluation mode or without gradients with what training remembered, which belongs
+            to the `state_dict`;
             `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 

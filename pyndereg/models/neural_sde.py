@@ -26,8 +26,9 @@ class NeuralSDE(nn.Module):
         method, rtol, atol, gradient, engine: see `pyndereg.solve`.
         saveat: times to return the state at; None returns the final state.
         regularizers: what `solution.penalties` holds while the module is in training mode.
-        first_step: `"remembered"` (default): each solve in training mode starts with the length that the last one could
-            have started with, and in evaluation with what training remembered, which belongs to the `state_dict`;
+        first_step: `"remembered"` (default): each training solve starts with the length that the last one could have
+            started with, and one in evaluation mode or without gradients with what training remembered, which belongs
+            to the `state_dict`;
             `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
         options: further options of `pyndereg.solve`.
     Source: [@li2020scalable]; with the solver's estimates as penalties [@pal2021opening].

@@ -146,7 +146,7 @@ def resolution_of(
     moved = TYPICAL_PART * length * speed
     state = root_mean_square(y0[:controlled] / scale) or moved  # a state at zero will be as large as it moves
     resolved = rounding.resolved(state, moved, TYPICAL_PART)
-    if not math.isfinite(state) or FAR_ABOVE * resolved < 1:
+    if not math.isfinite(state + moved) or FAR_ABOVE * resolved < 1:
         return None
     if own > 0 and speed > 0:
         # A second difference, from which the derivative of f drops out, over neighbours that are one of f's own units

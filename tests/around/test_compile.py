@@ -24,7 +24,7 @@ class Classifier(torch.nn.Module):
     def __init__(self, gradient):
         super().__init__()
         self.before, self.after = torch.nn.Linear(3, 2), torch.nn.Linear(2, 2)
-        self.ode = nde.NeuralODE(nde.fields.TimeConcatMLP(2), gradient=gradient)
+        self.ode = nde.NeuralODE(nde.fields.TimeConcatMLP(2), gradient=gradient, first_step="search")
 
     def forward(self, x):
         y1, solution = self.ode(torch.tanh(self.before(x)))

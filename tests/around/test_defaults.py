@@ -140,7 +140,7 @@ def test_defaults_do_not_change_what_a_solve_gives(work, elsewhere):
 def test_defaults_do_not_change_what_a_latent_ode_gives(elsewhere):
     torch.manual_seed(7)
     model, values, times = (
-        nde.LatentODE(2, latent=3, hidden=4, state=5),
+        nde.LatentODE(2, latent=3, hidden=4, state=5, first_step="search"),
         torch.rand(2, 3, 2),
         torch.tensor([0.1, 0.4, 1.0]),
     )

@@ -137,6 +137,9 @@ def test_predictions_start_with_what_training_remembered_and_leave_it(kind):
     assert solution.stats.first_step > searched.stats.first_step
     assert model.first_step.length == tried
     assert torch.equal(predicted, model(y0, **options)[0])
+    with torch.no_grad():
+        assert torch.equal(predicted, model.train()(y0, **options)[0])
+    assert model.first_step.length == tried
 
 
 def test_models_remember_unless_told_otherwise():

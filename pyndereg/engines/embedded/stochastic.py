@@ -47,7 +47,7 @@ from pyndereg.solver.stochastic.integration import (
     integrate,
 )
 from pyndereg.solver.stochastic.methods import StochasticMethod, get_method
-from pyndereg.solver.stochastic.path import grid_times, on_grid, path_of
+from pyndereg.solver.stochastic.path import RememberedPath, grid_times, on_grid, path_of
 from pyndereg.solver.stochastic.steps import StepTaker
 from pyndereg.solver.times import time_dtype
 
@@ -59,6 +59,8 @@ def solve_stochastic(problem: SDEProblem, options: SolveOptions, samplers: Seque
     control = stochastic_control(problem, options)
     _warn_of_coarse_times(problem)
     path = path_of(problem, control)
+    if isinstance(options.gradient, BacksolveAdjoint) and not isinstance(path, BrownianPath):
+        path = RememberedPath(path)
     return _solution(_Run(problem, options, method, control, problem.t1, path), samplers)
 
 
@@ -291,11 +293,10 @@ def _replayed(
         assert isinstance(gradient, BacksolveAdjoint)
         assert isinstance(diffusion, DiffusionField)
         motion = _Motion(drift, diffusion, run.problem.noise, run.problem.interpretation)
-        path = run.path
         solve = BacksolvedSolve(
             forward,
             motion,
-            lambda s, t: path.increments(s, t)[0],
+            run.path,
             gradient.checkpointing,
             kept,
             run.problem.t0,

@@ -7,13 +7,21 @@ from torch import Tensor
 
 from pyndereg.ivp.errors import GradientRefused
 
+# An element may differ by so many unit roundoffs of what moves it, by so many of what moves the largest of all, by so
+# many last places of itself, and by so many times as much as the elements do that agree to within rounding.
+MOVED, LARGEST, PLACES, OTHERS = 256, 8, 16, 16
+# Pairs are compared together: so many of them, or as many as hold so many numbers.
+MOST_PAIRS, MOST_NUMBERS = 64, 2**14
+
 
 class Agreement:
     """Compares states and slopes that are computed again with those that were kept; read once, at the end.
 
-    A step taken again may differ by rounding: by some hundred unit roundoffs (in half precision by the square root of
-    one) in units of what the step moves the state by, for a field that computes otherwise under autograd (torch's fused
-    layers do), and by some units in the last place of the state.
+    What is computed again on a CPU is usually the same bit for bit. Elsewhere, and for a field that computes otherwise
+    under autograd (torch's fused layers do), each element may differ by rounding: by some hundred unit roundoffs (in
+    half precision by the square root of one) in units of what the step moves it by, and by some units in its last
+    place. An element that nearly cancels is rounded like the larger ones that it came from: it may differ by some
+    times as much as those do, within some hundred unit roundoffs of what moves the largest.
 
     Args:
         dtype: of the states.
@@ -23,9 +31,10 @@ class Agreement:
     def __init__(self, dtype: torch.dtype, coarsest: float) -> None:
         self._eps = torch.finfo(dtype).eps
         self._unit = max(self._eps, coarsest)
-        self._relative = min(math.sqrt(self._unit), 256 * self._unit)
+        self._relative = min(math.sqrt(self._unit), MOVED * self._unit)
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._rows: list[Tensor] = []
-        self._points: list[tuple[float, float]] = []
+        self._times: list[float] = []
 
     def compare(self, t: float, found: Tensor, kept: Tensor, moved: Tensor, dt: float = 1.0) -> None:
         """Take note of a pair.
@@ -33,12 +42,16 @@ class Agreement:
         Args:
             t: its time, in the problem's time units.
             found, kept: what was computed again, and what it should be. One shape.
-            moved: whose largest element times |dt| is what rounding is measured against. Any shape.
+            moved: whose elements times |dt| rounding is measured against. As many numbers, or several times as many,
+                of which the largest of each element counts: shape (..., *shape).
         """
-        # Where the extremes of a tensor cost a twentieth of its largest magnitude by `vector_norm`.
-        extremes = [*torch.aminmax(found - kept), *torch.aminmax(moved), *torch.aminmax(kept)]
-        self._rows.append(torch.stack(extremes))
-        self._points.append((t, abs(dt)))
+        if found.numel() == 0 or (is_read_for_free(found) and torch.equal(found, kept)):
+            return
+        largest = moved.reshape(-1, found.numel()).abs().amax(0).mul_(abs(dt))
+        self._pending.append((found.reshape(-1), kept.reshape(-1), largest))
+        self._times.append(t)
+        if len(self._pending) >= min(MOST_PAIRS, 1 + MOST_NUMBERS // found.numel()):
+            self._measure()
 
     def check(self) -> None:
         """Compare.
@@ -46,18 +59,16 @@ class Agreement:
         Raises:
             GradientRefused: one pair differs by more than rounding.
         """
+        self._measure()
         if not self._rows:
             return
-        found = []
-        for (t, dt), extremes in zip(self._points, torch.stack(self._rows).tolist(), strict=True):
-            off, moved, size = (max(abs(x) for x in extremes[k : k + 2]) for k in (0, 2, 4))
-            found.append((t, off, self._relative * moved * dt + 16 * self._eps * size))
-        # What was no number in the solve agrees with anything.
-        differing = [
-            (off / allowed if off == off and allowed else math.inf, t, off, allowed)
-            for t, off, allowed in found
-            if math.isfinite(allowed) and not off <= allowed
-        ]
+        differing = []
+        for t, row in zip(self._times, torch.cat(self._rows).tolist(), strict=True):
+            off, own, others, largest = row
+            more = max(LARGEST * self._unit * largest, min(OTHERS * others, self._relative * largest))
+            # What was no number in the solve agrees with anything.
+            if off != -math.inf and not off - own <= more:
+                differing.append((off / (own + more) if off == off and own + more else math.inf, t, off, own + more))
         if differing:
             _, t, off, allowed = max(differing)
             raise GradientRefused(
@@ -66,7 +77,26 @@ class Agreement:
                 "in modules, attributes or closures, or pass gradient=Backprop()"
             )
         self._rows.clear()
-        self._points.clear()
+        self._times.clear()
+
+    def _measure(self) -> None:
+        """Make a row for each pair.
+
+        How far off its worst element is, what rounding explains of that, how far off the elements are that agree, and
+        what moves the largest one.
+        """
+        if not self._pending:
+            return
+        found, kept, moved = (torch.stack(tensors) for tensors in zip(*self._pending, strict=True))
+        self._pending.clear()
+        moved.nan_to_num_(0.0, 0.0, 0.0)  # what moves a state to no number excuses nothing
+        off = found.sub_(kept).abs_()
+        own = torch.add(moved * self._relative, kept.abs(), alpha=PLACES * self._eps)
+        was_number = kept.isfinite()
+        others = torch.where((off <= own) & was_number, off, 0.0).amax(1)
+        excess, worst = torch.where(was_number, off - own, -math.inf).max(1, keepdim=True)
+        off = torch.where(excess == -math.inf, excess, off.gather(1, worst))
+        self._rows.append(torch.cat([off, own.gather(1, worst), others[:, None], moved.amax(1, keepdim=True)], 1))
 
     def check_errors(self, found: Tensor, kept: Tensor, y: Tensor, rtol: float, atol: float) -> None:
         """Compare scaled errors of steps, which show a change that a contracting equation has forgotten at its end.
@@ -80,7 +110,7 @@ class Agreement:
         """
         size = float(y.abs().max()) if y.numel() else 0.0
         rounding = 256 * self._unit * size / (atol + rtol * size)
-        differing = (found - kept).abs() > 0.02 * kept + rounding
+        differing = ~((found - kept).abs() <= 0.02 * kept + rounding) & kept.isfinite()
         if bool(differing.any()):
             step = int(differing.nonzero()[0])
             raise GradientRefused(
@@ -88,3 +118,8 @@ class Agreement:
                 f"{float(found[step]):.3g} in place of {float(kept[step]):.3g}; ask for the solution before f changes, "
                 "or solve with SaveAt(dense=True)"
             )
+
+
+def is_read_for_free(x: Tensor) -> bool:
+    """Whether the host need not wait for a device to read a tensor."""
+    return x.device.type == "cpu"

@@ -17,6 +17,7 @@ from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
 from pyndereg.solver.gradients.around import Around
 from pyndereg.solver.gradients.guard import Guard, StartGraph
+from pyndereg.solver.gradients.named import Note
 from pyndereg.solver.gradients.private_copy import Copier, Counter, Grown
 from pyndereg.solver.gradients.surroundings import Surroundings
 from pyndereg.solver.gradients.watch import (
@@ -50,6 +51,7 @@ class Captured:
         has_outside: whether f finds tensors in ways that the copies do not reach.
         generators: the user's, that f draws from.
         shared_later: further tensors that the copies share, which did not enter the first evaluation, with versions.
+        notes: values that the copies find by name among the user's own, as they were.
     """
 
     inputs: tuple[Tensor, ...]
@@ -66,6 +68,7 @@ class Captured:
     has_outside: bool
     generators: tuple[torch.Generator, ...]
     shared_later: tuple[tuple[Tensor, int], ...]
+    notes: tuple[Note, ...]
 
     def for_backward(self) -> "Captured":
         """The same without the user's tensors, which a backward pass must not hold."""
@@ -94,9 +97,12 @@ class Captured:
         """function(), a backward pass over the copies, in the surroundings of the solve.
 
         Raises:
-            GradientRefused: a tensor that the copies share was changed in place since the solve.
+            GradientRefused: a tensor that the copies share was changed in place since the solve, or a global, say, is
+                another one.
         """
         self.check_versions()
+        for note in self.notes:
+            note.check()
         for leaf in self.shared:
             refuse_changes(leaf)
         before = [field.evaluations for field in self.fields]
@@ -207,6 +213,7 @@ def capture(
         has_outside=bool(outside),
         generators=seen.generators,
         shared_later=tuple((x, x._version) for x in copier.shared.values() if not x.is_inference()),
+        notes=copier.names.notes(),
     )
 
 

@@ -1,27 +1,37 @@
 """Private copies of right-hand sides: what the user does to the originals afterwards does not reach them.
 
-Modules, functions, bound methods, partials and callable objects are copied, as deep as tensors lie in them; the rest is
-shared. Tensors keep their memory: a tensor that receives a gradient is replaced by its alias, every other one by a
-detached view, and those that an evaluation changes in place by a clone, so that evaluating the copy changes nothing.
+Modules, functions, bound methods, partials and objects of the user's own classes are copied, with all that lies in
+them; what belongs to libraries is shared. Tensors keep their memory: a tensor that receives a gradient is replaced by
+its alias, every other one by a detached view, and those that an evaluation changes in place by a clone, so that
+evaluating the copy changes nothing.
 """
 
+import argparse
 import copyreg
 import enum
 import functools
 import types
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pyndereg.solver.gradients.code import globals_named, is_library, rebinds_globals
+from pyndereg.solver.gradients.named import Names
 from pyndereg.solver.gradients.watch import alias_of
 
 # Longer lists are data rather than parts of a model.
 LONGEST_CONTAINER = 1000
+LARGEST_ARRAY = 2**15
+# An object that leads to more objects, or so deep, is a trainer or a list, say, whose parts beyond these are shared.
+MOST_OBJECTS, DEEPEST = 256, 16
+CONTAINERS = (list, dict, OrderedDict, defaultdict, deque)
+# What libraries have for the user's attributes.
+NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 HOLDERS = ("_parameters", "_buffers", "_modules")
 HOOKS = (
     "_forward_hooks",
@@ -99,6 +109,7 @@ class Copier:
         shared: views of tensors without a gradient, by the ids of these.
         counters: whole numbers in what was copied, as `Counter`s.
         lists: lists that were copied.
+        names: notes the names by which code finds what is not copied.
     """
 
     aliases: dict[int, Tensor]
@@ -109,13 +120,17 @@ class Copier:
     shared: dict[int, Tensor] = field(default_factory=dict)
     counters: list["Counter"] = field(default_factory=list)
     lists: list["Grown"] = field(default_factory=list)
+    names: Names = field(default_factory=Names)
 
     def __post_init__(self) -> None:
+        self._depth = self._objects = 0
         self._memo: dict[int, Any] = {}
         self._kept: list[Any] = []  # what the memo's ids belong to
 
     def __call__(self, value: Any) -> Any:
         """The copy of a value; the value itself where nothing in it needs one."""
+        if type(value) in SIMPLE:
+            return value
         if isinstance(value, Tensor):
             return self._tensor(value)
         key = id(value)
@@ -138,13 +153,16 @@ class Copier:
             return self._method
         if kind is functools.partial:
             return self._partial
-        if kind in (list, dict, OrderedDict) or isinstance(value, tuple):
+        if kind in CONTAINERS or isinstance(value, tuple):
             return self._container if len(value) <= LONGEST_CONTAINER else None
-        if isinstance(value, enum.Enum):  # is itself wherever it is asked for
+        if kind is np.ndarray:
+            return self._plain if value.size <= LARGEST_ARRAY else None
+        if kind is set or kind is bytearray:
+            return self._plain if len(value) <= LONGEST_CONTAINER else None
+        if isinstance(value, type | types.ModuleType):
+            self.names.follow(value)
             return None
-        if callable(value) and hasattr(value, "__dict__") and not isinstance(value, type) and not is_library(kind):
-            return self._object
-        return None
+        return self._object if is_object(value) else None
 
     def _tensor(self, x: Tensor) -> Tensor:
         key = id(x)
@@ -185,13 +203,14 @@ class Copier:
         if copy is None:  # a proxy, say
             return module
         self._memo[id(module)] = copy
+        self.names.note_class(type(module))
         self._copy_slots(module, copy)
         attributes = copy.__dict__
         attributes.update(module.__dict__)
         if attributes.get("_compiled_call_impl") is not None:
             attributes["_compiled_call_impl"] = None
         for name, value in module.__dict__.items():
-            if type(value) in SIMPLE:
+            if type(value) in SIMPLE or name == "_non_persistent_buffers_set":
                 continue
             if name in HOLDERS:
                 attributes[name] = type(value)((key, self(item)) for key, item in value.items())
@@ -202,17 +221,33 @@ class Copier:
                 attributes[name] = type(value)((key, self(item)) for key, item in value.items())
             elif "state_dict" not in name:
                 attributes[name] = self(value)
-        self._note_numbers(vars(module), attributes)
+        self._note_attributes(vars(module), attributes)
         return copy
 
     def _object(self, value: Any) -> Any:
-        copy: Any = new_of(value)
+        self._objects = self._objects + 1 if self._depth else 1
+        copy: Any = None if self._objects > MOST_OBJECTS or self._depth >= DEEPEST else new_of(value)
         if copy is None:
             return value
         self._memo[id(value)] = copy
+        self.names.note_class(type(value))
+        self._depth += 1
         self._copy_slots(value, copy)
-        copy.__dict__.update({name: self(item) for name, item in value.__dict__.items()})
-        self._note_numbers(value.__dict__, copy.__dict__)
+        attributes = getattr(value, "__dict__", None)
+        if attributes is value:  # a dictionary whose entries are its attributes
+            object.__setattr__(copy, "__dict__", copy)
+        elif attributes:
+            copy.__dict__.update({name: self(item) for name, item in attributes.items()})
+            self._note_attributes(attributes, copy.__dict__)
+        if isinstance(value, dict):
+            dict.update(copy, {name: self(item) for name, item in dict.items(value)})
+        elif isinstance(value, list):
+            list.extend(copy, [self(item) for item in list.__iter__(value)])
+        self._depth -= 1
+        return copy
+
+    def _plain(self, value: Any) -> Any:
+        self._memo[id(value)] = copy = value.copy()
         return copy
 
     def _copy_slots(self, value: Any, copy: Any) -> None:
@@ -220,24 +255,19 @@ class Copier:
             if hasattr(value, name):
                 object.__setattr__(copy, name, self(getattr(value, name)))
 
-    def _note_numbers(self, original: Any, copy: Any) -> None:
+    def _note_attributes(self, original: Any, copy: Any) -> None:
         for name, value in original.items():
             if type(value) is int and not name.startswith("_"):
                 self.counters.append(Counter(original, copy, name, value))
+            elif type(value) is str:
+                self.names.mention(value)
 
     def _method(self, method: types.MethodType) -> Any:
         owner = method.__self__
         if isinstance(owner, type) or (is_library(type(owner)) and not isinstance(owner, nn.Module)):
             return method
-        copied = self(owner) if not hasattr(owner, "__dict__") or callable(owner) else self._plain(owner)
-        return types.MethodType(method.__func__, copied)
-
-    def _plain(self, owner: Any) -> Any:
-        """The copy of an object whose method is called."""
-        if id(owner) not in self._memo:
-            self._kept.append(owner)
-            return self._object(owner)
-        return self._memo[id(owner)]
+        self.names.note_function(method.__func__)
+        return types.MethodType(method.__func__, self(owner))
 
     def _partial(self, partial: functools.partial[Any]) -> Any:
         keywords = {name: self(value) for name, value in partial.keywords.items()}
@@ -246,10 +276,11 @@ class Copier:
     def _container(self, container: Any) -> Any:
         if isinstance(container, tuple):
             return self._tuple(container)
-        copy = type(container)()
+        copy = container.copy()
+        copy.clear()
         self._memo[id(container)] = copy  # before it is filled, for one that holds itself
         if isinstance(container, dict):
-            copy.update((key, self(item)) for key, item in container.items())
+            copy.update((key if type(key) in SIMPLE else self(key), self(item)) for key, item in container.items())
         else:
             copy.extend(self(item) for item in container)
         self._note_counts(container, copy)
@@ -281,6 +312,7 @@ class Copier:
             return copy
         if is_library(function):
             return function
+        self.names.note_function(function, is_copied=True)
         cells = function.__closure__
         inside = self._globals(function)
         data = (function.__defaults__, function.__kwdefaults__)
@@ -325,9 +357,10 @@ class Copier:
 
 
 def new_of(value: Any) -> Any:
-    """An object of a value's class with nothing in it; None where there is none: of a kind of dictionary, say."""
+    """An object of a value's class with nothing in it; None where there is none: of a class written in C, say."""
+    base: Any = next(base for base in (dict, list, types.SimpleNamespace, object) if isinstance(value, base))
     try:
-        return object.__new__(type(value))
+        return base.__new__(type(value))
     except TypeError:
         return None
 
@@ -338,7 +371,21 @@ def slots_of(kind: type) -> tuple[str, ...]:
     return tuple(copyreg._slotnames(kind))  # type: ignore[attr-defined]
 
 
-SIMPLE = frozenset({bool, int, float, complex, str, bytes, type(None), set, frozenset, torch.dtype, torch.device})
+SIMPLE = frozenset({bool, int, float, complex, str, bytes, type(None), frozenset, torch.dtype, torch.device})
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value is an object of the user's own class, which may be given other attributes.
+
+    An enumeration's members are themselves wherever they are asked for, and an object that holds nothing is a mark; one
+    that lets go of something when it dies must not die twice.
+    """
+    kind = type(value)
+    if kind in NAMESPACES:
+        return True
+    if is_library(kind) or isinstance(value, type | enum.Enum) or hasattr(kind, "__del__"):
+        return False
+    return bool(getattr(value, "__dict__", None) or slots_of(kind) or (isinstance(value, dict | list) and len(value)))
 
 
 def _is_data(value: Any) -> bool:

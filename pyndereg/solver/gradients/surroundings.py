@@ -8,36 +8,41 @@ from typing import TypeVar
 
 import torch
 from torch.nn.utils import parametrize
-from torch.overrides import _get_current_function_mode_stack
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
+
+from pyndereg.solver.gradients.watch import Exchange, Watch
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Autocast, context variables and default device at a solve.
+    """Autocast, context variables, default device and torch function modes at a solve.
 
     Attributes:
         autocast: device types for which autocast was on, with its dtype.
         context: the context variables.
         device: the default device, if one was set.
         dtype: the default dtype.
+        modes: the user's torch function modes, the outermost first; autograd calls a backward pass without any.
     """
 
     autocast: tuple[tuple[str, torch.dtype], ...]
     context: contextvars.Context
     device: torch.device | None
     dtype: torch.dtype
+    modes: tuple[TorchFunctionMode, ...] = ()
 
     @staticmethod
     def now(device: torch.device) -> "Surroundings":
         """Those at hand, for a state on a device."""
         kinds = ("cpu",) if device.type == "cpu" else ("cpu", device.type)
         autocast = tuple((kind, torch.get_autocast_dtype(kind)) for kind in kinds if torch.is_autocast_enabled(kind))
-        modes = reversed(_get_current_function_mode_stack())
-        default = next((mode.device for mode in modes if isinstance(mode, DeviceContext)), None)
-        return Surroundings(autocast, contextvars.copy_context(), default, torch.get_default_dtype())
+        modes = _get_current_function_mode_stack()
+        default = next((mode.device for mode in reversed(modes) if isinstance(mode, DeviceContext)), None)
+        users = tuple(mode for mode in modes if not isinstance(mode, DeviceContext | Watch | Exchange))
+        return Surroundings(autocast, contextvars.copy_context(), default, torch.get_default_dtype(), users)
 
     @contextmanager
     def of_field(self) -> Iterator[None]:
@@ -70,6 +75,10 @@ class Surroundings:
             if torch.get_default_dtype() != self.dtype:
                 stack.callback(torch.set_default_dtype, torch.get_default_dtype())
                 torch.set_default_dtype(self.dtype)
+            present = _get_current_function_mode_stack()
+            for mode in self.modes:
+                if all(mode is not other for other in present):
+                    stack.enter_context(mode)
             return function()
 
 

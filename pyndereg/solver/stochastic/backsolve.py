@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyndereg.ivp.sde import BrownianMotion
 from pyndereg.solver.adjoints import (
     check_unchanged,
     refuse_gradient_of_steps,
@@ -27,6 +28,7 @@ from pyndereg.solver.gradients.sums import add_to
 from pyndereg.solver.gradients.watch import random_states, same_states
 from pyndereg.solver.stochastic.adjoint import add, arriving
 from pyndereg.solver.stochastic.integration import StochasticTrajectory
+from pyndereg.solver.stochastic.path import RememberedPath
 
 # (t, dt, y) and the increment over the step -> f dt + g dW in Stratonovich form, differentiable in y.
 Motion = Callable[[float, float, Tensor, Tensor], Tensor]
@@ -39,7 +41,7 @@ class BacksolvedSolve:
     Attributes:
         run: the forward solve, from the initial state in the solver's shape.
         motion: the equation's right-hand side, times increments.
-        increment: the path's dW over an interval (s, t); negative backwards.
+        path: of the Brownian motion.
         checkpointing: put the state back on the forward solution where it was saved at the end of a step.
         captured: the drift and the diffusion as they were at the solve.
         t0, start: start of the interval in the problem's time units, and the drift there, to compare with. (*state)
@@ -48,7 +50,7 @@ class BacksolvedSolve:
 
     run: Callable[[Tensor], StochasticTrajectory]
     motion: Motion
-    increment: Callable[[float, float], Tensor]
+    path: BrownianMotion
     checkpointing: bool
     captured: Captured
     t0: float
@@ -126,9 +128,11 @@ def _backwards(
         at_start, at_end = arriving(ctx, i, saved, sampled)
         for row, theta in zip(ctx.saves[i].rows, ctx.saves[i].theta, strict=True):
             state = kept[row] if kept is not None and theta == 1.0 else state
-        dW = solve.increment(ends[i], ctx.t[i])
+        dW, _ = solve.path.increments(ends[i], ctx.t[i])
         state, adjoint = _heun(solve, ends[i], -ctx.dt[i], dW, state, add(at_end, adjoint), gradients)
         adjoint = add(at_start, adjoint)
+    if isinstance(solve.path, RememberedPath):
+        solve.path.check()
     if ctx.saves_start and saved is not None:
         adjoint = adjoint + saved[0]
     _, wants_y0, *wants_params = ctx.needs_input_grad

@@ -18,6 +18,7 @@ from tests.engines.changing import (  # noqa: F401 (their scripts are in KINDS)
     attributes,
     bindings,
     computed,
+    found_elsewhere,
     hooks,
     identity,
     in_place,

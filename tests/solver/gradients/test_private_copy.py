@@ -1,17 +1,27 @@
 """Copies of right-hand sides: they compute the same, with tensors of their own, whatever is done to the originals."""
 
+import argparse
+import dataclasses
+import enum
 import functools
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pyndereg.solver.gradients.private_copy import Copier, Counter
+from pyndereg.solver.gradients.private_copy import DEEPEST, LARGEST_ARRAY, MOST_OBJECTS, Copier, Counter
 from pyndereg.solver.gradients.watch import alias_of
 
 GLOBAL = {"factor": torch.tensor(2.0)}
+
+
+class Color(enum.Enum):
+    """An enumeration."""
+
+    RED = 1
 
 
 def leaf(*shape):
@@ -171,6 +181,15 @@ def test_lists_and_dictionaries_are_copied_with_all_that_lies_in_them():
     assert found[5] is not numbers
 
 
+def test_containers_keep_what_they_are_besides_their_items():
+    ring, counts = deque([1, 2], maxlen=2), defaultdict(list, a=[1])
+    found = copier()([ring, counts])
+    assert (found[0].maxlen, list(found[0])) == (2, [1, 2])
+    assert found[1]["new"] == []
+    ring.append(3)
+    assert list(found[0]) == [1, 2]
+
+
 def test_a_dictionary_that_holds_itself_holds_its_copy():
     registry = {"x": leaf(3)}
     registry["self"] = [registry]
@@ -179,11 +198,88 @@ def test_a_dictionary_that_holds_itself_holds_its_copy():
     assert found["self"][0] is found
 
 
-def test_plain_objects_and_long_lists_are_shared():
-    plain, long = SimpleNamespace(x=leaf(3)), [torch.ones(1)] * 2000
-    copy = copier()
-    assert copy(plain) is plain
-    assert copy(long) is long
+class Settings:
+    """A plain object."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+class Attributes(dict):
+    """A dictionary whose entries are attributes."""
+
+    def __init__(self, **entries):
+        super().__init__(**entries)
+        self.__dict__ = self
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    scale: float
+
+
+@pytest.mark.parametrize("kind", [Settings, Slotted, Attributes, SimpleNamespace, argparse.Namespace])
+def test_objects_with_attributes_are_copied(kind):
+    settings = kind(scale=2.0)
+    found = copier()(settings)
+    settings.scale = 3.0
+    assert type(found) is kind
+    assert found.scale == 2.0
+    found.scale = 4.0
+    assert settings.scale == 3.0
+    assert kind is not Attributes or found["scale"] == 4.0
+
+
+def test_objects_that_hold_one_another_hold_each_other_s_copies():
+    x = leaf(3)
+    inner = Settings(x=x, marks={1, 2})
+    outer = Settings(inner=inner, again=[inner], by_object={inner: 1})
+    inner.outer = outer
+    copy = copier(x)
+    found = copy(outer)
+    assert found.inner is found.again[0] is next(iter(found.by_object))
+    assert found.inner.outer is found
+    assert found.inner is not inner
+    assert found.inner.x is copy.aliases[id(x)]
+    inner.marks.add(3)
+    assert found.inner.marks == {1, 2}
+
+
+def test_of_an_object_that_leads_to_many_the_first_are_copied():
+    many = Settings(all=[Settings(number=number) for number in range(2 * MOST_OBJECTS)])
+    found = copier()(many)
+    assert sum(one is not other for one, other in zip(found.all, many.all, strict=True)) == MOST_OBJECTS - 1
+    chain = last = Settings(number=0)
+    for number in range(1, 1000):
+        last.next = Settings(number=number)
+        last = last.next
+    found, copied = copier()(chain), 0
+    while chain is not found:
+        chain, found, copied = chain.next, found.next, copied + 1
+    assert copied == DEEPEST
+
+
+def test_marks_enumerations_and_what_cleans_up_are_shared_and_so_are_long_lists_and_large_arrays():
+    class Mark:
+        pass
+
+    class Temporary(Settings):
+        def __del__(self):
+            pass
+
+    for value in (Mark(), Color.RED, Temporary(x=1), Settings, [torch.ones(1)] * 2000, np.ones(LARGEST_ARRAY + 1)):
+        assert copier()(value) is value
+
+
+@pytest.mark.parametrize("make", [lambda: np.ones(3), lambda: np.array(1.0), lambda: bytearray(b"abc")])
+def test_what_is_changed_in_place_is_copied(make):
+    value = make()
+    found = copier()(Settings(value=value)).value
+    if isinstance(value, bytearray):
+        value[:] = b"xyz"
+    else:
+        value[...] = 7
+    assert bytes(found) == bytes(make())
 
 
 def test_leaves_that_are_found_join_the_inputs_and_computed_tensors_are_noted():

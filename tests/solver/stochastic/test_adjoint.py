@@ -1,5 +1,6 @@
 """The gradient by replay takes several steps at a time where states are small, one where they are large."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,3 +40,52 @@ def test_segments_of_any_length_give_the_gradient_of_the_whole_graph(monkeypatch
         replayed = solve(3, nde.DiscreteAdjoint(checkpoints=checkpoints))
         for one, other in zip(replayed, whole, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+class Redrawn:
+    """A path that draws anew whenever it is asked."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+    def increments(self, s, t):
+        drawn = torch.randn(3, dtype=torch.float64, generator=self.generator) * abs(t - s) ** 0.5
+        return drawn, torch.zeros_like(drawn)
+
+
+def path_of_numbers(seed=0):
+    numbers = np.random.RandomState(seed).randn(9, 3) * 0.3
+    numbers[0] = 0.0
+    times = torch.linspace(0, 1, 9, dtype=torch.float64)
+    return numbers, nde.FixedPath(times, torch.from_numpy(numbers), torch.zeros(8, 3, dtype=torch.float64))
+
+
+def solved_back(path, factor):
+    problem = nde.SDEProblem(
+        lambda t, y: -y,
+        lambda t, y: factor * torch.cos(y),
+        torch.ones(3, dtype=torch.float64),
+        brownian=path,
+        interpretation="stratonovich",
+    )
+    return nde.solve(problem, "heun", dt=1 / 8, gradient=nde.BacksolveAdjoint()).y1
+
+
+@pytest.mark.parametrize("change", [lambda x: np.multiply(x, 2, out=x), lambda x: np.negative(x, out=x)])
+def test_a_path_that_is_changed_before_it_is_solved_back_along_is_refused(change):
+    factor = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    numbers, path = path_of_numbers()
+    y1 = solved_back(path, factor)
+    change(numbers)
+    with pytest.raises(nde.GradientRefused, match="another increment over the step from t="):
+        y1.sum().backward()
+
+
+def test_a_path_that_draws_anew_is_refused_and_one_that_stays_is_not():
+    factor = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(nde.GradientRefused, match="another increment over the step from t="):
+        solved_back(Redrawn(), factor).sum().backward()
+    y1 = solved_back(path_of_numbers()[1], factor).sum()
+    for _ in range(2):
+        y1.backward(retain_graph=True)
+    assert factor.grad is not None

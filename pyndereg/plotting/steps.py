@@ -126,9 +126,10 @@ def fit_to_free_steps(axes: "Axes", traces: Sequence[StepTrace], quantity: str) 
     """Scale an axis to the steps that the solver chose freely.
 
     The end of the interval cuts the last step to what is left, which may be next to nothing; where it is far below all
-    other steps it falls off the panel.
+    other steps it falls off the panel. A step that is a solve's only one is in it.
     """
-    values = [abs(value) for trace in traces for value in getattr(trace, quantity)[:-1] if value != 0.0]
+    columns = [getattr(trace, quantity) for trace in traces]
+    values = [abs(value) for column in columns for value in (column[:-1] or column) if value != 0.0]
     values = [value for value in values if math.isfinite(value)]
     if values:
         axes.set_ylim(min(values) / 2.0, 2.0 * max(values))

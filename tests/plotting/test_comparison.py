@@ -63,6 +63,33 @@ def test_a_last_step_that_the_end_cuts_to_almost_nothing_does_not_set_the_scale(
     assert axes[5].get_ylim()[0] > 0.005
 
 
+def test_a_single_step_is_on_the_page():
+    single = replace(END, t=(0.0,), dt=(1.0,), scaled_error=(0.3,), stiffness=(2.0,))
+    axes = plotting.plot_comparison([replace(make_record(), steps_after=single)]).axes
+    for panel, height in ((axes[3], 1.0), (axes[5], 0.3)):
+        low, high = panel.get_ylim()
+        assert low < height < high
+
+
+def test_runs_with_a_remembered_start_equal_steps_or_torchdiffeq_are_kinds_of_their_own():
+    plain = make_record("none")
+    kinds = (
+        {"first_step": "remembered"},
+        {"steps": 1},
+        {"steps": 4},
+        {"engine": "torchdiffeq"},
+        {"first_step": "search"},
+    )
+    labels = [plotting.group_by_label([replace(plain, config={**plain.config, **kind})]) for kind in kinds]
+    assert [list(label) for label in labels] == [
+        ["none + remembered"],
+        ["none + 1 step"],
+        ["none + 4 steps"],
+        ["torchdiffeq"],
+        ["none"],
+    ]
+
+
 def test_the_steps_are_drawn_where_they_begin_with_their_length_error_and_stiffness():
     other = replace(make_record("error"), steps_before=END, steps_after=START)
     axes = plotting.plot_comparison([make_record("none"), other]).axes

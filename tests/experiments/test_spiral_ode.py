@@ -1,5 +1,6 @@
 """The neural ODE on the spiral: its data, its model, its settings, and short fits."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from pyndereg.experiments.settings import json_values
 from pyndereg.experiments.spiral_ode import PRESETS, TIMES, build, spiral, train_spiral
 from pyndereg.experiments.spiral_ode_config import SpiralODEConfig
 from pyndereg.experiments.train import TrainingDiverged
-from pyndereg.ivp import Backprop
+from pyndereg.ivp import Backprop, SolveWarning
 
 SHORT = SpiralODEConfig(iterations=3, hidden=8, rtol=1e-4, atol=1e-4)
 REGULARIZERS = ("none", "error", "stiffness", "both", "local-unbiased", "local-biased", "taylor", "rnode")
@@ -89,7 +90,10 @@ def test_the_settings_of_the_diffeqflux_paper_are_its_own():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_a_model_that_can_be_solved(name):
     fit = build(PRESETS[name])
-    states, _ = trajectory.solve_in_evaluation(fit.model, fit.start)
+    # The published tolerance lies below what float32 resolves.
+    told = pytest.warns(SolveWarning, match="float32 resolves about") if name == "paper-c" else contextlib.nullcontext()
+    with told:
+        states, _ = trajectory.solve_in_evaluation(fit.model, fit.start)
     assert states.shape == (30, 2)
     assert PRESETS["quick"] == SpiralODEConfig()
 

@@ -226,17 +226,22 @@ def methods_count_their_calls_elsewhere(world):
     world.backward(one, world.solve(field, field.parameters()))
 
 
-@kind
-def a_function_mode_is_around_the_solve(world):
-    class Doubled(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            return 2 * result if func is torch.tanh else result
+class Doubled(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        return 2 * result if func is torch.tanh else result
 
+
+@kind
+def a_function_mode_is_around_both_passes(world):
     net = world.net()
     with Doubled():
-        y1 = world.solve(net, net.parameters())
-        world.backward(y1)
+        world.backward(world.solve(net, net.parameters()))
+
+
+@kind
+def a_function_mode_is_around_the_solve_alone(world):
+    net = world.net()
     with Doubled():
         y1 = world.solve(net, net.parameters())
     world.backward(y1)

@@ -77,7 +77,7 @@ class DigitsODEConfig(ImageConfig):
     code; a comment says where and why a default deviates. Bounds as `ODEConfig` says.
     """
 
-    # The error is then the sum over the steps, and one weight serves every tolerance from 1e-3 to 1e-5.
+    # The error is then the sum over the steps; the weight hardly depends on the tolerance.
     REMEMBERED: ClassVar[Mapping[str, Any]] = {"aggregates": "paper", "error_weight": (0.1, 0.03)}
 
     # From 25 epochs on the plain model reads every training image, and its accuracy and cost change no more.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -96,11 +97,13 @@ class ODEProblem:
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends as numbers, in the problem's time units."""
-        ends = (t.detach() if isinstance(t, Tensor) else t for t in (self.t0, self.t1))
-        t0, t1 = (float(t) for t in ends)
-        return t0, t1
+        t0, t1 = self.t0, self.t1
+        return (
+            float(t0.detach()) if isinstance(t0, Tensor) else t0,
+            float(t1.detach()) if isinstance(t1, Tensor) else t1,
+        )
 
-    @property
+    @cached_property
     def layout(self) -> StateLayout:
         """Shapes, dtype and device of the state."""
         return StateLayout.of(self.y0)

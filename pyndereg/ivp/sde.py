@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -134,7 +135,7 @@ class SDEProblem:
         """Both ends as numbers, in the problem's time units."""
         return self.t0, self.t1
 
-    @property
+    @cached_property
     def layout(self) -> StateLayout:
         """Shapes, dtype and device of the state."""
         return StateLayout.of(self.y0)

@@ -1,6 +1,7 @@
 """The state of a problem: one tensor of any shape, or a tuple of tensors."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,12 +34,12 @@ class StateLayout:
         shapes = tuple(tensor.shape for tensor in tensors)
         return StateLayout(shapes, isinstance(y, tuple), tensors[0].dtype, tensors[0].device)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements of the whole state."""
         return sum(shape.numel() for shape in self.shapes)
 
-    @property
+    @cached_property
     def solver_shape(self) -> torch.Size:
         """Shape in which the state is handed about inside a solver: its own if it is one tensor, else flat."""
         return torch.Size((self.size,)) if self.is_tuple else self.shapes[0]

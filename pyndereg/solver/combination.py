@@ -29,20 +29,22 @@ class LinearCombination:
     """
 
     def __init__(self, vectors: Tensor, weights: tuple[float, ...]) -> None:
+        self._numbers = weights
         self._vectors = vectors[: len(weights)]
         # Unbound: a bound method kept on its own object would be a cycle that holds the vectors until it is collected.
+        # Every solve makes a dozen of these, so each form prepares what itself needs and no more.
         size, on_cpu = vectors.shape[1], vectors.device.type == "cpu"
+        if size >= CHAINED_SIZE and on_cpu:
+            self._form = LinearCombination._chained
+            self._terms = [(w, v) for w, v in zip(weights, self._vectors.unbind(), strict=True) if w != 0.0]
+            return
+        self._weights = weights_tensor(weights, vectors.dtype, vectors.device)
         if vectors.dtype == torch.float64 and size <= ORDERED_SIZE and on_cpu:
             self._form = LinearCombination._ordered
-        elif size >= CHAINED_SIZE and on_cpu:
-            self._form = LinearCombination._chained
+            self._column = self._weights[:, None]
         else:
             self._form = LinearCombination._fused
-        self._numbers = weights
-        self._weights = weights_tensor(self._numbers, vectors.dtype, vectors.device)
-        self._column = self._weights[:, None]
-        self._transposed = self._vectors.t()
-        self._terms = [(w, v) for w, v in zip(weights, self._vectors.unbind(), strict=True) if w != 0.0]
+            self._transposed = self._vectors.t()
 
     def __call__(self, base: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
         """The combination.

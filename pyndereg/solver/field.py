@@ -50,6 +50,14 @@ class GraphGuard(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Looks at what a call of f does; see `gradients.watch.Watch`."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result."""
+        ...
+
+
 class Field:
     """f(t, y) on states in the solver's shape.
 
@@ -68,6 +76,7 @@ class Field:
         self.evaluations = 0
         self._around: CallContext | None = None
         self._guard: GraphGuard | None = None
+        self._watcher: Watcher | None = None
         self._is_copy = self._copies_result = self._casts = False
         # At first f is handed copies, which tell whether it writes into its argument; it gets them on if it does.
         self._hands_copies, self._is_first = True, True
@@ -143,6 +152,10 @@ class Field:
             guard.check(lambda: self._evaluate(t, y), slope, (y, t), first)
         return slope
 
+    def watch_next(self, watcher: Watcher) -> None:
+        """Let the next call of f be looked at."""
+        self._watcher = watcher
+
     def make_ready(self, t: Tensor, y: Tensor, slope: Tensor) -> None:
         """The next evaluation, if it is at this point, is known: the first one of a solve."""
         self._ready = (t.item(), y.data_ptr(), slope)
@@ -187,6 +200,8 @@ class Field:
 
     def _call(self, t: Tensor, y: State) -> Any:
         try:
+            if self._watcher is not None:
+                return self._watched(self._watcher, t, y)
             if self._around is None:
                 return self._f(t, y)
             with self._around():
@@ -194,6 +209,14 @@ class Field:
         except Exception as error:
             self._explain(error, y)
             raise
+        return self._around.result(slope)
+
+    def _watched(self, watcher: Watcher, t: Tensor, y: State) -> Any:
+        self._watcher = None
+        if self._around is None:
+            return watcher.call(self._f, t, y)
+        with self._around():
+            slope = watcher.call(self._f, t, y)
         return self._around.result(slope)
 
     def _explain(self, error: Exception, y: State) -> None:

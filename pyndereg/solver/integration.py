@@ -163,6 +163,7 @@ class Recorder:
         self.times: list[float] = []
         self.saved: list[Tensor] = []
         self.saves: list[SavedInStep | None] = []
+        self._accepted = 0
         self.errors: list[Tensor] = []
         self.stiffness: list[Tensor] = []
         self.steps: list[Step] = []
@@ -197,7 +198,8 @@ class Recorder:
 
     def accept(self, step: Step, t_end: float) -> None:
         """Keep what was asked for of an accepted step."""
-        index = len(self.errors)
+        index = self._accepted
+        self._accepted += 1
         self._save_inside(step, t_end)
         self._sample(index, step, t_end)
         if self._dense:
@@ -209,7 +211,8 @@ class Recorder:
         stiffness = self._method.stiffness(step)
         if stiffness is not None:
             self.stiffness.append(stiffness)
-        self.errors.append(step.y1.new_tensor(float("nan")) if step.scaled_error is None else step.scaled_error)
+        if step.scaled_error is not None:
+            self.errors.append(step.scaled_error)
         if self._keep_mode is Keep.STAGES or self._has_room(step):
             self.steps.append(step)
         elif self._keep_mode is Keep.STATES:
@@ -220,7 +223,7 @@ class Recorder:
 
     def trajectory(self, result: March[Step]) -> Trajectory:
         """Everything that was kept."""
-        none = self.y1.new_full((len(self.errors),), float("nan"))
+        none = self.y1.new_full((self._accepted,), math.nan)
         return Trajectory(
             march=result,
             y1=self.y1,

@@ -168,8 +168,9 @@ class ExplicitRungeKutta:
         self._atol = absolute_tolerance(atol, dtype, device)
         nodes = len(tableau.nodes_c)
         self.slopes = torch.empty(nodes, shape.numel(), dtype=dtype, device=device)
-        self._shaped_rows = [row.view(shape) for row in self.slopes.unbind()]
+        self._shaped_rows = self.slopes.view(nodes, *shape).unbind()
         self._states_kept = {tableau.end, *(tableau.stiffness_stages or ())}
+        self._asks_inside = tableau.end > 1 or tableau.first_same_as_last
         self._latest_start: Stage | None = None  # whose slope is in row 0
         self._nodes = [LinearCombination(self.slopes, row) for row in self.coefficients.rows]
         self._error: LinearCombination | None = None
@@ -208,7 +209,7 @@ class ExplicitRungeKutta:
         """
         y0 = start.y if self._is_flat else start.y.view(-1)
         stages = [start]
-        times = self.node_times(t, dt)
+        times = self.node_times(t, dt) if self._asks_inside else ()
         # A rejected attempt may have overwritten the row in which the slope came; row 0 is as it was.
         if start is not self._latest_start:
             self._keep(0, start)

@@ -68,6 +68,9 @@ class ReplayedDense:
     kept: dict[bool, DenseOutput] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        y0, captured = self.problem.y0, self.captured
+        used = self.problem.parameters if captured is None else captured.inputs
+        self._used = (*(y0 if isinstance(y0, tuple) else (y0,)), *used)
         self._versions = self._current_versions()
 
     def __call__(self, t: Tensor) -> State:
@@ -78,8 +81,7 @@ class ReplayedDense:
         return self.kept[grad_mode](t)
 
     def _current_versions(self) -> tuple[int, ...]:
-        y0 = self.problem.y0 if isinstance(self.problem.y0, tuple) else (self.problem.y0,)
-        return tuple(version(tensor) for tensor in (*y0, *self.problem.parameters))
+        return tuple(map(version, self._used))
 
     def _replay(self) -> DenseOutput:
         return _kept(self.problem, get_tableau(str(self.options.method)), self.again(SaveAt(dense=True)))

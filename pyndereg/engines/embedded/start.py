@@ -83,7 +83,7 @@ def begin(
         field = field.on(problem.f, around, None)
     t = _start_time(problem, y0, with_time=with_time)
     y = y0.detach().view(problem.layout.solver_shape).requires_grad_(grad_mode)
-    slope, seen = watched(lambda: field(t, y), (y, t), must_be_exchanged)
+    slope, seen = watched(lambda: field(t, y), (y, t), must_be_exchanged, field.watch_next)
     if id(slope) in seen.changed:
         field.copy_result()
         slope = slope.clone()
@@ -102,7 +102,7 @@ def begin(
     room = _room(options.gradient, tableau, seen, stage) if keep is Keep.STATES else None
     if room is None and keep is not Keep.STAGES and not isinstance(options.gradient, ForwardSensitivity):
         return Start(stage, seen.coarsest, field, captured, keep)
-    kept = keep_graphs(field, captured, None if room is None else y)
+    kept = keep_graphs(field, captured, seen.nodes_of_leaves, None if room is None else y)
     if seen.is_mixed:
         stage = Stage(t, y, kept.field(t, y))
     return Start(stage, seen.coarsest, kept.field, captured, keep, kept.graphs, room)

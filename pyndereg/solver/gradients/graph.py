@@ -1,6 +1,6 @@
 """What a field's autograd graph reaches: within its own evaluation, and beyond it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from pyndereg.ivp.errors import GradientRefused
 
 # The node of a leaf.
 AccumulateGrad: type = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
+# (outputs, cotangents, retain_graph, create_graph, inputs, allow_unused, accumulate_grad=)
+run_backward: Callable[..., tuple[Tensor | None, ...]] = torch.autograd.Variable._execution_engine.run_backward
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class Reached:
 
     Attributes:
         leaves: by their ids.
+        nodes_of_leaves: where their gradients are summed up, by their ids.
         arguments: ids of the arguments that are no leaves and that it depends on.
         nodes: how many operations it has, copies aside.
         operations: these and the copies.
     """
 
     leaves: dict[int, Tensor]
+    nodes_of_leaves: dict[int, Any]
     arguments: frozenset[int]
     nodes: int
     operations: tuple[Any, ...]
@@ -50,9 +54,10 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
         GradientRefused: it depends on an older computed tensor, which only its own graph knows.
     """
     if root.grad_fn is None:
-        return Reached({id(root): root} if root.requires_grad else {}, frozenset(), 0, ())
+        return Reached({id(root): root} if root.requires_grad else {}, {}, frozenset(), 0, ())
     ends = {(argument.grad_fn, argument.output_nr): id(argument) for argument in arguments}
     leaves: dict[int, Tensor] = {}
+    nodes_of_leaves: dict[int, Any] = {}
     ended: set[int] = set()
     visited: set[Any] = set()
     pending: list[tuple[Any, int]] = [(root.grad_fn, root.output_nr)]
@@ -68,7 +73,8 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
             continue
         visited.add(node)
         if type(node) is AccumulateGrad:
-            leaves[id(node.variable)] = node.variable
+            leaf = node.variable
+            leaves[id(leaf)], nodes_of_leaves[id(leaf)] = leaf, node
         elif node._sequence_nr() < first:
             raise GradientRefused(
                 f"f depends on a tensor that was computed before this evaluation (by {node.name()}) and reaches it in "
@@ -79,7 +85,7 @@ def reached_from(root: Tensor, arguments: Iterable[Tensor], first: int) -> Reach
             nodes += type(node).__name__ != "CloneBackward0"
             operations.append(node)
             pending.extend(node.next_functions)
-    return Reached(leaves, frozenset(ended), nodes, tuple(operations))
+    return Reached(leaves, nodes_of_leaves, frozenset(ended), nodes, tuple(operations))
 
 
 def gradients_of(
@@ -91,11 +97,23 @@ def gradients_of(
 ) -> tuple[Tensor | None, ...]:
     """`torch.autograd.grad` of evaluations of f; None for an input that they do not depend on.
 
+    It calls the engine itself: what `torch.autograd.grad` looks at before, which takes as long as a small layer, holds
+    for every stage of a solve alike.
+
+    Args:
+        outputs: slopes.
+        inputs: tensors, or edges of the graph.
+        cotangents: of the shapes and dtypes of the outputs.
+        retain_graph: keep the graph for a further call.
     Raises:
         GradientRefused: the graph has a part that only `backward()` can differentiate.
     """
+    if isinstance(outputs, Tensor):
+        outputs, cotangents = (outputs,), (cotangents,)  # type: ignore[assignment]
     try:
-        return torch.autograd.grad(outputs, inputs, cotangents, retain_graph=retain_graph, allow_unused=True)
+        return run_backward(
+            tuple(outputs), tuple(cotangents), retain_graph, False, tuple(inputs), True, accumulate_grad=False
+        )
     except RuntimeError as error:
         if "use_reentrant" not in str(error):
             raise

@@ -1,11 +1,12 @@
 """Right-hand sides whose evaluations keep their graphs, for a backward pass that does not evaluate them again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from pyndereg.ivp.errors import GradientRefused
 from pyndereg.solver.field import Field
@@ -129,12 +130,15 @@ class KeptGraphs:
         return self.contents is None or self.contents.are_the_same()
 
 
-def keep_graphs(field: Field, captured: Captured, state: Tensor | None = None) -> Kept:
+def keep_graphs(
+    field: Field, captured: Captured, nodes_of_leaves: Mapping[int, Any], state: Tensor | None = None
+) -> Kept:
     """f for a solve that keeps the graphs of stages.
 
     Args:
         field: f.
         captured: what it was found to depend on.
+        nodes_of_leaves: where graphs sum up the gradients of leaves, of those that are known, by the ids of these.
         state: the initial one, where the steps could be taken again as well: then a change can wait for the backward
             pass, which does without the graphs, and so can a refusal.
     """
@@ -147,10 +151,15 @@ def keep_graphs(field: Field, captured: Captured, state: Tensor | None = None) -
     guard = Guard(known, looks_at_all=captured.has_outside)
     patient = None if state is None else PatientGuard(guard)
     contents = None if state is None else Contents([state, *(x for x, _ in captured.versions)])
-    targets = tuple(pairs[id(x)][1] if id(x) in pairs else get_gradient_edge(x) for x in captured.inputs)
+    targets = tuple(pairs[id(x)][1] if id(x) in pairs else _edge_of(x, nodes_of_leaves) for x in captured.inputs)
     kept = field.on(field.function, around if around.is_needed else None, patient or guard)
     kept.evaluations = field.evaluations
     return Kept(kept, KeptGraphs(targets, tuple((x, x.data_ptr()) for x in reached), contents, patient))
+
+
+def _edge_of(leaf: Tensor, nodes_of_leaves: Mapping[int, Any]) -> GradientEdge:
+    node = nodes_of_leaves.get(id(leaf))
+    return get_gradient_edge(leaf) if node is None else GradientEdge(node, 0)
 
 
 def must_be_exchanged(x: Tensor) -> bool:

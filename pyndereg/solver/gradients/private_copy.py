@@ -44,6 +44,9 @@ HOOKS = (
 )
 
 
+KEPT_APART = frozenset({*HOLDERS, *HOOKS})
+
+
 @dataclass
 class Counter:
     """A whole number in an original and in its copy, which may count evaluations.
@@ -212,7 +215,9 @@ class Copier:
         for name, value in module.__dict__.items():
             if type(value) in SIMPLE or name == "_non_persistent_buffers_set":
                 continue
-            if name in HOLDERS:
+            if name in KEPT_APART and not value:
+                attributes[name] = type(value)()
+            elif name in HOLDERS:
                 attributes[name] = type(value)((key, self(item)) for key, item in value.items())
                 if name == "_buffers":  # statistics move during a solve
                     for item in value.values():

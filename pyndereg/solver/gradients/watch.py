@@ -29,6 +29,7 @@ STATISTICS: dict[Any, tuple[str, bool]] = {
     F.batch_norm: ("training", False),
     F.instance_norm: ("use_input_stats", True),
 }
+UNUSUAL = frozenset({Tensor.detach_, *STATISTICS})
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Seen:
         coarsest: the largest unit roundoff among the results of its operations.
         reached: which of the captured tensors its graph leads to, and how many operations it has; None without a graph.
         operations: of its graph.
+        nodes_of_leaves: where its graph sums up the gradients of leaves, by the ids of these.
         made_nodes: how many nodes of graphs it made, whether or not its result depends on them.
     """
 
@@ -63,6 +65,7 @@ class Seen:
     coarsest: float = 0.0
     reached: tuple[frozenset[int], int] | None = None
     operations: tuple[Any, ...] = ()
+    nodes_of_leaves: dict[int, Any] = field(default_factory=dict)
     made_nodes: int = 0
 
     def merged(self, other: "Seen") -> "Seen":
@@ -94,6 +97,7 @@ class Watch(TorchFunctionMode):
         self.seen = Seen()
         self._arguments = {id(argument) for argument in arguments}
         self._exchange = exchange
+        self._made = self.seen.made
         self._versions: dict[int, tuple[Tensor, int]] = {}
         self._first = torch.autograd._get_sequence_nr()
 
@@ -101,18 +105,19 @@ class Watch(TorchFunctionMode):
         """One call of a torch function."""
         if func in GETTERS:
             return func(*args)
-        if func == Tensor.detach_:  # what it came from does not enter
-            x = args[0]
-            self._versions.setdefault(id(x), (x, x._version))
-            return func(x)
-        if func in STATISTICS:
+        if func in UNUSUAL:
+            if func == Tensor.detach_:  # what it came from does not enter
+                x = args[0]
+                self._versions.setdefault(id(x), (x, x._version))
+                return func(x)
             self._note_statistics(*STATISTICS[func], args, kwargs or {})
-        args = tuple([self._enter(x) if isinstance(x, Tensor) else mapped(self._enter, x) for x in args])
+        enter = self._enter
+        args = tuple([enter(x) if isinstance(x, Tensor) else mapped(enter, x) for x in args])
         if kwargs:
             generator = kwargs.get("generator")
             if generator is not None:
                 self.seen.draws, self.seen.generators = True, (*self.seen.generators, generator)
-            result = func(*args, **mapped(self._enter, kwargs))
+            result = func(*args, **mapped(enter, kwargs))
         else:
             result = func(*args)
         if isinstance(result, Tensor):
@@ -122,9 +127,16 @@ class Watch(TorchFunctionMode):
                 self._leave(tensor)
         return result
 
-    def finish(self, result: Tensor) -> Seen:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A function's result, watched; what solvers do around it is not. Arguments may be tuples of tensors."""
+        self._arguments.update(id(x) for x in tensors_in(arguments))
+        with eagerly(), self:
+            return mapped(self._enter, function(*arguments))
+
+    def finish(self, result: Tensor | None) -> Seen:
         """What was seen, once the evaluation is over; its result may be a tensor that entered no function."""
-        self._enter(result)
+        if result is not None:
+            self._enter(result)
         for key, (x, version) in self._versions.items():
             if x._version != version:
                 self.seen.changed[key] = x
@@ -142,11 +154,12 @@ class Watch(TorchFunctionMode):
 
     def _enter(self, x: Tensor) -> Tensor:
         key = id(x)
-        if key in self.seen.made or key in self._arguments or nn.parameter.is_lazy(x) or is_transformed(x):
+        if key in self._made or key in self._arguments:
             return x
-        if x.is_inference():
+        if is_transformed(x) or x.is_inference() or nn.parameter.is_lazy(x):
             return x
-        self._versions.setdefault(key, (x, x._version))
+        if key not in self._versions:
+            self._versions[key] = x, x._version
         if not x.requires_grad or not torch.is_grad_enabled():
             return x
         if x.grad_fn is not None and x.grad_fn._sequence_nr() >= self._first:
@@ -161,10 +174,13 @@ class Watch(TorchFunctionMode):
         return self.seen.exchanged.setdefault(key, (x, alias_of(x)))[1]
 
     def _leave(self, x: Tensor) -> None:
-        if id(x) not in self._versions and id(x) not in self._arguments:
-            self.seen.made[id(x)] = x
+        key = id(x)
+        if key not in self._versions and key not in self._arguments:
+            self._made[key] = x
         if x.ndim > 0 and x.dtype.is_floating_point:
-            self.seen.coarsest = max(self.seen.coarsest, unit_roundoff(x.dtype))
+            roundoff = unit_roundoff(x.dtype)
+            if roundoff > self.seen.coarsest:
+                self.seen.coarsest = roundoff
 
 
 class Exchange(TorchFunctionMode):
@@ -190,7 +206,10 @@ class Exchange(TorchFunctionMode):
 
 
 def watched(
-    evaluate: Callable[[], Tensor], arguments: tuple[Tensor, ...], exchange: Callable[[Tensor], bool] | None = None
+    evaluate: Callable[[], Tensor],
+    arguments: tuple[Tensor, ...],
+    exchange: Callable[[Tensor], bool] | None = None,
+    through: Callable[[Watch], None] | None = None,
 ) -> tuple[Tensor, Seen]:
     """One evaluation, and what it showed.
 
@@ -198,23 +217,29 @@ def watched(
         evaluate: makes it.
         arguments: the tensors that it is given.
         exchange: see `Watch`.
+        through: told of the watch, by whose `call` the evaluation calls f; None to watch all that it does.
     Raises:
         GradientRefused: it depends on a computed tensor that no torch function received.
     """
     device = arguments[0].device
     before = random_states(device)
     first = torch.autograd._get_sequence_nr()
-    with eagerly(), Watch(arguments, exchange) as watch:
-        try:
+    watch = Watch(arguments, exchange)
+    try:
+        if through is None:
+            with eagerly(), watch:
+                result = evaluate()
+        else:
+            through(watch)
             result = evaluate()
-        except RuntimeError as error:
-            if "leaf Variable that requires grad is being used in an in-place" not in str(error):
-                raise
-            raise GradientRefused(
-                "f changes in place a tensor that requires a gradient, so that this would depend on how often f was "
-                "evaluated; let f compute a new tensor, or detach the old one, x.detach_(), before it is overwritten"
-            ) from error
-    seen = watch.finish(result)
+    except RuntimeError as error:
+        if "leaf Variable that requires grad is being used in an in-place" not in str(error):
+            raise
+        raise GradientRefused(
+            "f changes in place a tensor that requires a gradient, so that this would depend on how often f was "
+            "evaluated; let f compute a new tensor, or detach the old one, x.detach_(), before it is overwritten"
+        ) from error
+    seen = watch.finish(result if through is None else None)
     seen.made_nodes = torch.autograd._get_sequence_nr() - first
     seen.draws = seen.draws or not same_states(before, random_states(device))
     if id(result) in seen.exchanged:
@@ -226,7 +251,7 @@ def watched(
         for key, leaf in reached.leaves.items():
             if key not in known:
                 seen.captured[key] = seen.hidden[key] = leaf
-        seen.operations = reached.operations
+        seen.operations, seen.nodes_of_leaves = reached.operations, reached.nodes_of_leaves
         seen.reached = (reached.named(names | {key: key for key in seen.captured}), reached.nodes)
     return result, seen
 

@@ -182,7 +182,7 @@ def test_kept_graphs_reach_leaves_themselves_and_aliases_of_computed_and_of_hook
     hooked.register_hook(lambda gradient: pytest.fail("a stage's graph ran a hook"))
     computed = source.exp()
     captured, field, _ = captured_by(lambda t, y: plain * hooked * computed * y)
-    kept = keep_graphs(field, captured)
+    kept = keep_graphs(field, captured, {})
     slope = kept.field(time(), state())
     found = torch.autograd.grad(slope.sum(), kept.graphs.targets)
     assert torch.equal(found[0], hooked * computed)

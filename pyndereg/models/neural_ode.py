@@ -1,20 +1,26 @@
 """A neural ordinary differential equation as a layer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from pyndereg.ivp import Gradient, ODEProblem, SaveAt, Solution, State
-from pyndereg.ivp.first_step import FirstStep, of_forward, of_module
+from pyndereg.ivp.control import PID, Control
+from pyndereg.ivp.first_step import FirstStep, Remembered, of_forward, of_module
 from pyndereg.ivp.julia import JuliaFunction
 from pyndereg.ivp.problem import Time, check_time
 from pyndereg.models.end_time import EndTimeSampling
 from pyndereg.penalties import check_regularizers
 from pyndereg.regularizers import Regularizer
 from pyndereg.solve import solve
+from pyndereg.solver.tableaus import TABLEAUS
 from pyndereg.torch_modes import outside_graphs
+
+# After a start of the right length: at equal error 0.85 of the evaluations that the control of `solve` takes, which
+# was made to grow out of a careful one. See docs/guide.md, "Step control".
+AFTER_REMEMBERED_START = PID("H321")
 
 
 class NeuralODE(nn.Module):
@@ -35,6 +41,8 @@ class NeuralODE(nn.Module):
             started with, and one in evaluation mode or without gradients with what training remembered, which belongs
             to the `state_dict`;
             `"search"`, a length or a `Remembered(...)`: see `pyndereg.solve`. With `dt` given, that is the start.
+        control: see `pyndereg.solve`; None for `control.PID("H321")` where the start is remembered and the embedded
+            engine's error estimate chooses the steps, else for that of `solve`.
         options: further options of `pyndereg.solve`; its `field=` says how the julia engine gets the right-hand side.
 
     Raises:
@@ -58,6 +66,7 @@ class NeuralODE(nn.Module):
         end_time_sampling: EndTimeSampling | None = None,
         regularizers: Sequence[Regularizer] = (),
         first_step: FirstStep = "remembered",
+        control: Control | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -84,6 +93,10 @@ class NeuralODE(nn.Module):
             "engine": engine,
             **options,
         }
+        if control is None and isinstance(self.first_step, Remembered) and _is_controlled(self.options):
+            control = AFTER_REMEMBERED_START
+        if control is not None:
+            self.options["control"] = control
 
     @outside_graphs
     def forward(self, y0: State, params: Iterable[Tensor] = ()) -> tuple[State, Solution]:
@@ -117,6 +130,13 @@ class NeuralODE(nn.Module):
         """The interval and options, for printing."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"t0={number(self.t0)}, t1={number(self.t1)}, {options}"
+
+
+def _is_controlled(options: Mapping[str, Any]) -> bool:
+    """Whether an error estimate of the embedded engine chooses the steps."""
+    tableau = TABLEAUS.get(options["method"]) if isinstance(options["method"], str) else None
+    has_estimate = tableau is not None and tableau.b_error is not None
+    return has_estimate and options["engine"] == "embedded" and bool(options.get("adaptive", True))
 
 
 def number(t: Time) -> float:

@@ -16,6 +16,9 @@ from tests.equations import FLOAT64
 from tests.sentences import check_sentence
 
 
+H321, PI = nde.control.PID("H321"), nde.control.PI()
+
+
 class Linear(nn.Module):
     """y' = rate y."""
 
@@ -53,6 +56,7 @@ def test_with_save_times_the_model_maps_it_to_the_states_there():
 def test_the_model_is_the_solve_that_its_arguments_describe():
     field = fields.TimeConcatMLP(3, 5)
     options = {"method": "dp5", "rtol": 1e-3, "atol": 1e-5, "gradient": nde.Backprop(), "max_steps": 50}
+    options["control"] = PI
     y1, solution = NeuralODE(field, t0=0.0, t1=2.0, **options)(batch())
     expected = nde.solve(nde.ODEProblem(field, batch(), 0.0, 2.0), **options)
     assert torch.equal(y1, expected.y1)
@@ -257,3 +261,31 @@ def test_a_regularizer_outside_a_list_is_refused_when_the_model_is_made():
     with pytest.raises(TypeError, match="regularizers is a LocalError") as raised:
         nde.NeuralODE(nde.fields.TimeConcatMLP(2), regularizers=nde.regularizers.LocalError())
     check_sentence(raised.value, "pass a list")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, H321),
+        ({"method": "bs3", "first_step": nde.Remembered()}, H321),
+        ({"control": PI}, PI),
+        ({"first_step": "search"}, None),
+        ({"first_step": "search", "control": H321}, H321),
+        ({"dt": 0.1}, None),
+        ({"engine": "julia"}, None),
+        ({"method": "rk4", "steps": 4}, None),
+        ({"method": "tsit5", "adaptive": False, "steps": 4}, None),
+        ({"method": "no such method"}, None),
+    ],
+)
+def test_a_remembered_start_comes_with_a_control_that_keeps_it(options, expected):
+    assert model(**options).options.get("control") == expected
+
+
+def test_the_control_of_a_model_takes_fewer_steps_after_a_remembered_start():
+    evaluations = {}
+    for control in (None, PI):
+        ode = model(control=control, rtol=1e-7, atol=1e-7).double()
+        for _ in range(8):
+            evaluations[control] = ode(batch(FLOAT64))[1].stats.nfe
+    assert evaluations[None] < evaluations[PI]

@@ -15,7 +15,6 @@ from pyndereg.models import EndTimeSampling, NeuralODE
 from tests.equations import FLOAT64
 from tests.sentences import check_sentence
 
-
 H321, PI = nde.control.PID("H321"), nde.control.PI()
 
 

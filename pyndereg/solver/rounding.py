@@ -1,14 +1,14 @@
 """Which part of a step's error is rounding, and from which size on an error is worth a shorter step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyndereg.solver.norms import natural_sizes, root_mean_square
+from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.tableau import Tableau
 
 # How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state: where every
@@ -72,12 +72,34 @@ class Rounding:
     own: float
     length: float
 
+    def judge_parts(self, sizes: Sequence[Sequence[float]], dt: float) -> Judged:
+        """What a step's error means where parts of the state are judged apart: the worst of them decides.
+
+        Args:
+            sizes: errors, states and slopes of all parts; see `judge`.
+            dt: length of the step, in the problem's time units.
+        Returns:
+            The largest error that the step control is to be handed; the rest is of the part with the largest scaled
+            error.
+        """
+        errors, states, slopes = sizes
+        if not all(map(math.isfinite, errors)):
+            return Judged(math.nan, math.nan, 1.0)
+        parts = sorted(zip(errors, states, slopes, strict=True), reverse=True)
+        first = self.judge(*parts[0], dt)
+        worst = first.error
+        for part in parts[1:]:
+            if part[0] <= worst:
+                break  # no part is handed on with more than its scaled error
+            worst = max(worst, self.judge(*part, dt).error)
+        return first._replace(error=worst)
+
     def judge(self, error: float, state: float, slope: float, dt: float) -> Judged:
         """What a step's error means.
 
         Args:
             error: its scaled error.
-            state, slope: root mean squares of the state at its end and of its first slope in units of the tolerance.
+            state, slope: norms of the state at its end and of its first slope in units of the tolerance.
             dt: its length, in the problem's time units.
         """
         moved = abs(dt) * slope
@@ -120,6 +142,7 @@ def resolution_of(
     length: float,
     coarsest: float,
     controlled: int | None = None,
+    norm: Norm = RMS,
 ) -> Resolution | None:
     """What the precision of a solve resolves.
 
@@ -131,6 +154,7 @@ def resolution_of(
         length: of the interval, in the problem's time units.
         coarsest: the largest unit roundoff among the results of f's operations.
         controlled: how many elements at the start of the state the sizes see; None for all.
+        norm: that the sizes are measured by.
     Returns:
         None where the tolerance lies far above what is resolved; and where all is float64, whose steps are those of
         OrdinaryDiffEq at every tolerance.
@@ -142,9 +166,9 @@ def resolution_of(
     if max(unit, own) <= torch.finfo(torch.float64).eps or FAR_ABOVE * rounding.resolved(1, 1, TYPICAL_PART) < rtol:
         return None
     scale = natural_sizes(y0[:controlled], rtol, atol)
-    speed = root_mean_square(slope0[:controlled] / scale)
+    speed = size_of(slope0[:controlled] / scale, norm)
     moved = TYPICAL_PART * length * speed
-    state = root_mean_square(y0[:controlled] / scale) or moved  # a state at zero will be as large as it moves
+    state = size_of(y0[:controlled] / scale, norm) or moved  # a state at zero will be as large as it moves
     resolved = rounding.resolved(state, moved, TYPICAL_PART)
     if not math.isfinite(state + moved) or FAR_ABOVE * resolved < 1:
         return None
@@ -153,7 +177,7 @@ def resolution_of(
         # away: roundings have then either sign [@more2011estimating]. `away` is rounded so that both are equally far.
         away = y0 * (1 + own) - y0
         second = slope(y0 + away) - 2 * slope0 + slope(y0 - away)
-        found = root_mean_square(second[:controlled] / scale) / (math.sqrt(6) * speed)
+        found = size_of(second[:controlled] / scale, norm) / (math.sqrt(6) * speed)
         # Half a unit is the rounding of the result alone.
         rounding = replace(rounding, own=max(found, unit / 2) if math.isfinite(found) else own)
         resolved = rounding.resolved(state, moved, TYPICAL_PART)

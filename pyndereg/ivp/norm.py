@@ -34,8 +34,8 @@ class LargestOfSamples(Norm):
     """The largest of the samples' own root mean squares: each keeps the tolerance, as if it were solved by itself.
 
     The first axis of the state, of every tensor of a tuple, is the batch; those tensors that `uncontrolled` names need
-    none. Steps are those of the sample that is hardest at the time, and so is the gradient of their scaled errors: of
-    each step it reaches one sample.
+    none. In a state with that axis alone each element is a sample. Steps are those of the sample that is hardest at
+    the time, and so is the gradient of their scaled errors: of each step it reaches one sample.
     """
 
 

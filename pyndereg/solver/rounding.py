@@ -1,10 +1,11 @@
 """Which part of a step's error is rounding, and from which size on an error is worth a shorter step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,22 @@ TYPICAL_PART = 0.1
 ROUNDINGS = 4.0
 # How many roundings of its estimated size count as rounding, for the estimate is one of size, not a bound.
 CERTAINTY = 2.0
+
+
+# In place of a part of the state that is zero, which rounding is then no part of.
+TINY = 1e-300
+
+
+class Arithmetic(NamedTuple):
+    """Functions of two numbers and of one, or of arrays of numbers."""
+
+    largest: Callable[[Any, Any], Any]
+    least: Callable[[Any, Any], Any]
+    root: Callable[[Any], Any]
+
+
+NUMBERS = Arithmetic(max, min, math.sqrt)
+ARRAYS = Arithmetic(np.maximum, np.minimum, np.sqrt)
 
 
 class Judged(NamedTuple):
@@ -72,28 +89,6 @@ class Rounding:
     own: float
     length: float
 
-    def judge_parts(self, sizes: Sequence[Sequence[float]], dt: float) -> Judged:
-        """What a step's error means where parts of the state are judged apart: the worst of them decides.
-
-        Args:
-            sizes: errors, states and slopes of all parts; see `judge`.
-            dt: length of the step, in the problem's time units.
-        Returns:
-            The largest error that the step control is to be handed; the rest is of the part with the largest scaled
-            error.
-        """
-        errors, states, slopes = sizes
-        if not all(map(math.isfinite, errors)):
-            return Judged(math.nan, math.nan, 1.0)
-        parts = sorted(zip(errors, states, slopes, strict=True), reverse=True)
-        first = self.judge(*parts[0], dt)
-        worst = first.error
-        for part in parts[1:]:
-            if part[0] <= worst:
-                break  # no part is handed on with more than its scaled error
-            worst = max(worst, self.judge(*part, dt).error)
-        return first._replace(error=worst)
-
     def judge(self, error: float, state: float, slope: float, dt: float) -> Judged:
         """What a step's error means.
 
@@ -105,16 +100,42 @@ class Rounding:
         moved = abs(dt) * slope
         if not math.isfinite(error + state + moved):
             return Judged(error, math.nan, 1.0)
+        return self._judged(error, state, moved, abs(dt) / self.length, NUMBERS)
+
+    def judge_parts(self, sizes: Tensor, dt: float) -> Judged:
+        """What a step's error means where parts of the state are judged apart: the worst of them decides.
+
+        Args:
+            sizes: error, state and slope of each part, as those of `judge`. Shape (3, parts).
+            dt: length of the step, in the problem's time units.
+        Returns:
+            The largest error that the step control would be handed for one of them; the rest is of the part with the
+            largest scaled error.
+        """
+        if sizes.shape[1] == 1:
+            return self.judge(*sizes.view(-1).tolist(), dt=dt)
+        error, state, slope = sizes.double().cpu().numpy()
+        if not np.isfinite(error).all():
+            return Judged(math.nan, math.nan, 1.0)
+        with np.errstate(all="ignore"):
+            moved = abs(dt) * slope
+            judged = self._judged(error, np.maximum(state, TINY), moved, abs(dt) / self.length, ARRAYS)
+            worst = np.where(np.isfinite(state + moved), judged.error, error).max()
+        largest = self.judge(*sizes[:, error.argmax()].tolist(), dt=dt)
+        return largest._replace(error=float(worst))
+
+    def _judged(self, error: Any, state: Any, moved: Any, part: float, of: Arithmetic) -> Judged:
+        """The judgement of one part of the state, in numbers, or of many, in arrays; `judge` has the arguments."""
         rounding = self.tableau.noise * max(self.own, self.unit) * moved
-        allowed = max(1.0, self.resolved(state, moved, abs(dt) / self.length))
+        allowed = of.largest(1.0, self.resolved(state, moved, part, of))
         certain = CERTAINTY * rounding
-        seen = math.sqrt(max(error * error - certain * certain, 0.0)) / allowed
+        seen = of.root(of.largest(error * error - certain * certain, 0.0)) / allowed
         # All of the error may be hidden below `certain`. PI control, with an exponent of 0.7/q or dp5's 0.85/q,
         # lengthens a step of this error so little that even then the next one is acceptable.
-        hidden = min(certain / allowed, 1.0) ** 1.25 / 8
-        return Judged(max(seen, min(hidden, error / allowed)), rounding, allowed)
+        hidden = of.least(certain / allowed, 1.0) ** 1.25 / 8
+        return Judged(of.largest(seen, of.least(hidden, error / allowed)), rounding, allowed)
 
-    def resolved(self, state: float, moved: float, part: float) -> float:
+    def resolved(self, state: Any, moved: Any, part: float, of: Arithmetic = NUMBERS) -> Any:
         """The estimate at which the errors of y1 itself add up to `BUDGET` roundings, in units of the tolerance.
 
         On y' = lambda y, z = lambda dt, the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
@@ -122,13 +143,14 @@ class Rounding:
         Args:
             state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.
             part: of the interval that the step covers.
+            of: functions of the sizes, which are numbers, or arrays without zeros.
         """
-        if state == 0:
+        if of is NUMBERS and state == 0:
             return 0.0
         estimate, error = self.tableau.test_errors
         own = BUDGET * (self.unit * part + self.own * moved / state)
         power = (self.tableau.embedded_order + 1) / (self.tableau.order + 1)
-        return state * min(estimate * (own / error) ** power, LARGEST)
+        return state * of.least(estimate * (own / error) ** power, LARGEST)
 
 
 def resolution_of(

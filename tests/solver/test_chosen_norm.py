@@ -1,6 +1,7 @@
 """Norms against numbers worked out by hand, and the samples that rounding is judged in."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,8 +98,8 @@ def test_a_sample_s_error_is_not_hidden_by_another_one_s_rounding():
     alone = [ROUNDING.judge(*sample, 0.5) for sample in SAMPLES]
     assert alone[0].error < 1 < alone[0].allowed
     assert alone[1].error == pytest.approx(1.5, rel=1e-3)
-    found = ROUNDING.judge_parts(list(zip(*SAMPLES, strict=True)), 0.5)
-    assert found.error == max(one.error for one in alone)
+    found = ROUNDING.judge_parts(torch.tensor(SAMPLES, dtype=FLOAT64).t(), 0.5)
+    assert found.error == pytest.approx(max(one.error for one in alone), rel=1e-14)
     # The record is of the sample whose error is the scaled error.
     assert (found.rounding, found.allowed) == (alone[0].rounding, alone[0].allowed)
 
@@ -106,11 +107,21 @@ def test_a_sample_s_error_is_not_hidden_by_another_one_s_rounding():
 def test_the_judgement_of_many_samples_is_the_worst_of_all_judgements():
     generator = torch.Generator().manual_seed(2)
     sizes = torch.rand(3, 200, generator=generator, dtype=FLOAT64).mul_(-20).exp_()
-    sizes = (sizes * torch.tensor([[1e3], [1e9], [1e9]])).tolist()
-    found = ROUNDING.judge_parts(sizes, 0.3)
-    assert found.error == max(ROUNDING.judge(*sample, 0.3).error for sample in zip(*sizes, strict=True))
+    sizes = sizes * torch.tensor([[1e3], [1e9], [1e9]])
+    sizes[:, 7] = 0.0
+    for rounding in (ROUNDING, replace(ROUNDING, own=1e-4)):
+        for samples in (sizes, sizes[:, 5:10], sizes * torch.tensor([[1e-6], [1.0], [1.0]])):
+            expected = max(rounding.judge(*sample, 0.3).error for sample in samples.t().tolist())
+            assert rounding.judge_parts(samples, 0.3).error == pytest.approx(expected, rel=1e-14)
 
 
 def test_one_part_is_judged_as_the_whole():
-    assert ROUNDING.judge_parts([[0.3], [1e6], [2e6]], 0.1) == ROUNDING.judge(0.3, 1e6, 2e6, 0.1)
-    assert math.isnan(ROUNDING.judge_parts([[0.3, math.nan], [1.0, 1.0], [1.0, 1.0]], 0.1).error)
+    one = torch.tensor([[0.3], [1e6], [2e6]], dtype=FLOAT64)
+    assert ROUNDING.judge_parts(one, 0.1) == ROUNDING.judge(0.3, 1e6, 2e6, 0.1)
+
+
+def test_a_sample_that_is_not_finite_is_not_hidden_by_rounding():
+    sizes = torch.tensor([[0.3, math.nan], [1e6, 1e6], [1.0, 1.0]])
+    assert math.isnan(ROUNDING.judge_parts(sizes, 0.1).error)
+    sizes = torch.tensor([[0.3, 0.2], [1e6, math.inf], [1.0, 1.0]], dtype=FLOAT64)
+    assert ROUNDING.judge_parts(sizes, 0.1).error >= 0.2

@@ -315,6 +315,18 @@ def test_dense_output_takes_the_steps_of_the_norm_again():
         torch.testing.assert_close(found(0.5), batch() * math.exp(-0.5), rtol=1e-4, atol=1e-6)
 
 
+def test_dense_output_of_a_norm_that_changed_since_the_solve_is_refused():
+    weight = torch.tensor([1.0, 2.0], dtype=FLOAT64)
+    problem = nde.ODEProblem(decay, batch())
+    saving = [nde.SaveAt(dense=dense) for dense in (False, True)]
+    found, kept = (nde.solve(problem, norm=lambda e: (weight * e).norm(), saveat=saveat) for saveat in saving)
+    weight *= 3.0
+    with pytest.raises(GradientRefused, match="a norm that was passed, is no longer what it was") as raised:
+        found(0.5)
+    check_sentence(raised.value, "SaveAt(dense=True)")
+    torch.testing.assert_close(kept(0.5), batch() * math.exp(-0.5), rtol=1e-5, atol=1e-6)
+
+
 def test_models_and_plain_functions_pass_the_norm_on():
     torch.manual_seed(0)
     field, y0 = nde.fields.TimeConcatMLP(3), torch.rand(4, 3)

@@ -50,7 +50,7 @@ def check_norm(norm: Any) -> None:
     """
     if isinstance(norm, type):
         raise TypeError(f"norm is the class {norm.__name__}; pass a value, {norm.__name__}(), or a function")
-    if not isinstance(norm, Norm) and not callable(norm):
+    if type(norm) not in (RMS, LargestOfSamples) and (isinstance(norm, Norm) or not callable(norm)):
         raise TypeError(
             f"norm is {norm!r}; pass norm.RMS(), norm.LargestOfSamples(), or a function from the scaled error to a "
             "tensor of shape ()"

@@ -16,7 +16,7 @@ def solve(norm, y0=Y0, f=decay, **options):
     return nde.solve(nde.ODEProblem(f, y0), norm=norm, **options)
 
 
-@pytest.mark.parametrize("norm", ["max", 2, nde.norm.RMS, nde.norm.LargestOfSamples])
+@pytest.mark.parametrize("norm", ["max", 2, nde.norm.Norm(), nde.norm.RMS, nde.norm.LargestOfSamples])
 def test_what_is_neither_a_norm_nor_a_function_is_refused(norm):
     with pytest.raises(TypeError, match="norm is ") as raised:
         solve(norm)

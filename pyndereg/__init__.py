@@ -25,6 +25,7 @@ from pyndereg.ivp import (
     StepRecord,
     control,
     julia,
+    norm,
 )
 from pyndereg.ivp.first_step import Remembered
 from pyndereg.models import EndTimeSampling, LatentODE, NeuralODE, NeuralSDE
@@ -63,6 +64,7 @@ __all__ = [
     "fields",
     "functional",
     "julia",
+    "norm",
     "regularizers",
     "solve",
 ]

@@ -55,8 +55,8 @@ def solve(
             `SDEProblem` of StochasticDiffEq, as `pyndereg.julia.method(name, ...)`. Of an `SDEProblem` `sosri`
             (default), `sosri2`, `sriw1`, with additive noise `sosra` (default), `sra1` (adaptive); `em`, `milstein`,
             `heun` (fixed step; `heun` is the default of Stratonovich equations).
-        rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error, whose norm is the
-            root mean square over the whole state, the batch included; by default 1e-6, of an `SDEProblem` 1e-2.
+        rtol, atol: relative (dimensionless) and absolute (units of y) tolerance of the local error; by default 1e-6, of
+            an `SDEProblem` 1e-2.
         saveat: what to save: times, shape (times,), in the problem's time units; a `SaveAt`; None for the end alone.
         gradient: how gradients flow: None for `DiscreteAdjoint(allowance=2**30)`, which keeps the graphs of steps while
             they fit 1 GiB and takes the others again; `DiscreteAdjoint(...)`, with the embedded engine `Backprop()`;
@@ -77,6 +77,10 @@ def solve(
         adaptive: False takes steps as `dt`, `steps` or `grid` say with an adaptive method.
         control: how an adaptive method's steps are controlled: `control.PI()` (default), `control.I()`,
             `control.PID(...)`.
+        norm: of the local error in units of the tolerance: `norm.RMS()`, the root mean square over the whole state, the
+            batch included (default); `norm.LargestOfSamples()`, the largest root mean square of a sample; or a
+            function from a state to a tensor of shape (), whose own tensors have no gradient. It controls the steps, is
+            `steps.scaled_error`, and sizes states and slopes for the first step and for rounding.
         dt_max, dt_min: length that no step of an adaptive method exceeds, and the one from which on steps are accepted
             whatever their error (the first and the last step may be shorter), in the problem's time units.
         breakpoints: times at which f or its derivatives jump, in any order, in the problem's time units: adaptive steps

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyndereg.ivp.control import PI, PID, Control, I, checked_shortest
 from pyndereg.ivp.julia import JuliaMethod, JuliaSensealg
+from pyndereg.ivp.norm import Norm, NormFunction, check_norm
 from pyndereg.ivp.stepping import checked_count, checked_first, checked_longest, checked_times, refuse_contradictions
 from pyndereg.numbers import as_float64, at_least, onto_interval, positive, real
 
@@ -236,6 +237,7 @@ class SolveOptions:
     control: Control | None = None
     first_step: float | None = None
     breakpoints: Sequence[float] | Tensor | None = None
+    norm: Norm | NormFunction | None = None
 
     def __post_init__(self) -> None:
         self._check_stepping()
@@ -278,6 +280,8 @@ class SolveOptions:
             object.__setattr__(self, "dt_min", checked_shortest(self.dt_min, self.dt_max))
         if self.control is not None and type(self.control) not in (PI, I, PID):
             raise TypeError(f"control is {self.control!r}; pass a value such as control.PI() or control.PID('H211PI')")
+        if self.norm is not None:
+            check_norm(self.norm)
         if self.first_step is not None:
             object.__setattr__(self, "first_step", checked_first(self.first_step))
         refuse_contradictions(self.dt, self.grid, self.steps, self.max_steps)  # type: ignore[arg-type]

@@ -27,9 +27,9 @@ class StepRecord:
     Attributes:
         t: time at which the step began, in the problem's time units. Shape (steps,), no gradient.
         dt: its signed length, in the problem's time units. Shape (steps,), no gradient: step lengths are constants.
-        scaled_error: norm of the local error in units of the tolerance, dimensionless; the step was accepted iff what
-            is not rounding of it is <= `allowed`, or it was to be shorter than `dt_min`. NaN where the method has no
-            error estimate. Shape (steps,), differentiable.
+        scaled_error: norm of the local error in units of the tolerance, dimensionless: the root mean square, or the
+            `norm=` of the solve; the step was accepted iff what is not rounding of it is <= `allowed`, or it was to be
+            shorter than `dt_min`. NaN where the method has no error estimate. Shape (steps,), differentiable.
         stiffness: estimate of |largest eigenvalue| of the Jacobian, 1/time. NaN where the method has none.
             Shape (steps,), differentiable.
         rounding: the part of `scaled_error` that is rounding, estimated, in the same units; 0 where the tolerance lies

@@ -1,6 +1,6 @@
 """The state of a problem: one tensor of any shape, or a tuple of tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,8 @@ class StateLayout:
         """Shape in which the state is handed about inside a solver: its own if it is one tensor, else flat."""
         return torch.Size((self.size,)) if self.is_tuple else self.shapes[0]
 
-    def controlled_size(self, uncontrolled: int) -> int:
-        """Number of elements of the whole state but its last `uncontrolled` tensors.
+    def controlled(self, uncontrolled: int) -> "StateLayout":
+        """The layout of the state without its last `uncontrolled` tensors.
 
         Raises:
             ValueError: no tensor is left.
@@ -56,7 +56,7 @@ class StateLayout:
                 f"uncontrolled is {uncontrolled}, and the state has {len(self.shapes)} tensors; leave at least "
                 "one that controls the steps"
             )
-        return sum(shape.numel() for shape in self.shapes[:kept])
+        return self if uncontrolled == 0 else replace(self, shapes=self.shapes[:kept])
 
     def flatten(self, y: State) -> Tensor:
         """The state as one vector. Shape (size,)."""

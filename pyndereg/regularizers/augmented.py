@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pyndereg.ivp.copies import without_f
+from pyndereg.ivp.norm import Norm, NormFunction
 from pyndereg.ivp.state import State
 from pyndereg.regularizers.derivatives import Dynamics, Parts, dynamics
 
@@ -80,6 +81,13 @@ class UserState:
         """The first tensors of a state; shapes are kept."""
         assert isinstance(state, tuple)
         return state[: -self.count] if self.is_tuple else state[0]
+
+
+def norm_of_first(norm: Norm | NormFunction | None) -> Norm | NormFunction | None:
+    """A norm of one tensor, for a state that holds it as its only tensor that controls steps."""
+    if norm is None or isinstance(norm, Norm):
+        return norm
+    return lambda error: norm(error[0])  # type: ignore[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from pyndereg.ivp.options import SolveOptions
 from pyndereg.ivp.problem import ODEProblem
 from pyndereg.ivp.solution import Solution
 from pyndereg.numbers import at_least
-from pyndereg.regularizers.augmented import DenseWithoutIntegrals, FieldWithIntegrals, UserState
+from pyndereg.regularizers.augmented import DenseWithoutIntegrals, FieldWithIntegrals, UserState, norm_of_first
 from pyndereg.regularizers.derivatives import Dynamics, Parts
 
 PROBES = ("gaussian", "rademacher")
@@ -158,7 +158,8 @@ def with_integrals(
     with torch.inference_mode(False):  # as the user's own state, whose versions are looked at
         zeros = tuple(y0[0].new_zeros(()) for _ in integrals)
     augmented = ODEProblem(f, (*y0, *zeros), problem.t0, problem.t1, problem.parameters)
-    return augmented, replace(options, uncontrolled=options.uncontrolled + len(integrals))
+    norm = options.norm if problem.layout.is_tuple else norm_of_first(options.norm)
+    return augmented, replace(options, uncontrolled=options.uncontrolled + len(integrals), norm=norm)
 
 
 def without_integrals(solution: Solution, problem: ODEProblem, count: int) -> tuple[Solution, tuple[Tensor, ...]]:

@@ -137,6 +137,8 @@ def _sweep_steps(
 ) -> tuple[Tensor | None, ...]:
     y0, y1, *tensors = ctx.saved_tensors
     method = again.method(again.field, True)
+    if cotangents[2] is not None:
+        method.norm.check()
     agreement = Agreement(y0.dtype, again.captured.coarsest)
     steps, states = len(ctx.t), tensors[: len(ctx.kept_states)]
     with_graphs = KeptSteps(method, ctx.t, ctx.dt, y1, ctx.stage_counts, tensors[len(states) :])

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pyndereg.solver.norms import natural_sizes, root_mean_square
+from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.times import least_advance, origin_of
 
 # A tiny error is remembered as this one: it says only that the step could have been longer, not by how much.
@@ -196,8 +196,10 @@ def first_step(
     order: int,
     rtol: float,
     atol: float,
+    *,
     controlled: int | None = None,
     time_dtype: torch.dtype | None = None,
+    norm: Norm = RMS,
 ) -> float:
     """Length of the first step, from the sizes of the state, its slope and its curvature.
 
@@ -209,6 +211,7 @@ def first_step(
         rtol, atol: tolerances.
         controlled: how many elements at the start of the state the sizes see; None for all.
         time_dtype: of the times that f is called with; None for the state's.
+        norm: that the sizes are measured by.
     Returns:
         A positive length in the problem's time units; NaN if the slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in OrdinaryDiffEq 7.7.
@@ -216,13 +219,13 @@ def first_step(
     search = FirstStepSearch(t0, t1)
     seen = slice(controlled)
     scale = natural_sizes(y0[seen], rtol, atol)
-    size, speed = root_mean_square(y0[seen] / scale), root_mean_square(slope0[seen] / scale)
+    size, speed = size_of(y0[seen] / scale, norm), size_of(slope0[seen] / scale, norm)
     if not math.isfinite(speed):
         return math.nan
     trial = search.trial(size, speed)
     t_trial = torch.full((), t0 + search.direction * trial, dtype=time_dtype or y0.dtype, device=y0.device)
     slope1 = slope(t_trial, torch.add(y0, slope0, alpha=search.direction * trial))
-    change = root_mean_square((slope1 - slope0)[seen] / scale)
+    change = size_of((slope1 - slope0)[seen] / scale, norm)
     return search.length(trial, speed, change, order)
 
 

@@ -192,8 +192,7 @@ class Recorder:
         """The error that the step control is handed, for which the host waits once."""
         if self._rounding is None or step.sizes is None:
             return error_of(step)
-        error, state, slope = step.sizes.tolist()
-        self._latest = self._rounding.judge(error, state, slope, step.dt)
+        self._latest = self._rounding.judge_parts(step.sizes, step.dt)
         return self._latest.error
 
     def accept(self, step: Step, t_end: float) -> None:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyndereg.solver.norms import natural_sizes, root_mean_square
+from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.tableau import Tableau
 
 # How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state: where every
@@ -23,6 +24,22 @@ TYPICAL_PART = 0.1
 ROUNDINGS = 4.0
 # How many roundings of its estimated size count as rounding, for the estimate is one of size, not a bound.
 CERTAINTY = 2.0
+
+
+# In place of a part of the state that is zero, which rounding is then no part of.
+TINY = 1e-300
+
+
+class Arithmetic(NamedTuple):
+    """Functions of two numbers and of one, or of arrays of numbers."""
+
+    largest: Callable[[Any, Any], Any]
+    least: Callable[[Any, Any], Any]
+    root: Callable[[Any], Any]
+
+
+NUMBERS = Arithmetic(max, min, math.sqrt)
+ARRAYS = Arithmetic(np.maximum, np.minimum, np.sqrt)
 
 
 class Judged(NamedTuple):
@@ -77,22 +94,48 @@ class Rounding:
 
         Args:
             error: its scaled error.
-            state, slope: root mean squares of the state at its end and of its first slope in units of the tolerance.
+            state, slope: norms of the state at its end and of its first slope in units of the tolerance.
             dt: its length, in the problem's time units.
         """
         moved = abs(dt) * slope
         if not math.isfinite(error + state + moved):
             return Judged(error, math.nan, 1.0)
+        return self._judged(error, state, moved, abs(dt) / self.length, NUMBERS)
+
+    def judge_parts(self, sizes: Tensor, dt: float) -> Judged:
+        """What a step's error means where parts of the state are judged apart: the worst of them decides.
+
+        Args:
+            sizes: error, state and slope of each part, as those of `judge`. Shape (3, parts).
+            dt: length of the step, in the problem's time units.
+        Returns:
+            The largest error that the step control would be handed for one of them; the rest is of the part with the
+            largest scaled error.
+        """
+        if sizes.shape[1] == 1:
+            return self.judge(*sizes.view(-1).tolist(), dt=dt)
+        error, state, slope = sizes.double().cpu().numpy()
+        if not np.isfinite(error).all():
+            return Judged(math.nan, math.nan, 1.0)
+        with np.errstate(all="ignore"):
+            moved = abs(dt) * slope
+            judged = self._judged(error, np.maximum(state, TINY), moved, abs(dt) / self.length, ARRAYS)
+            worst = np.where(np.isfinite(state + moved), judged.error, error).max()
+        largest = self.judge(*sizes[:, error.argmax()].tolist(), dt=dt)
+        return largest._replace(error=float(worst))
+
+    def _judged(self, error: Any, state: Any, moved: Any, part: float, of: Arithmetic) -> Judged:
+        """The judgement of one part of the state, in numbers, or of many, in arrays; `judge` has the arguments."""
         rounding = self.tableau.noise * max(self.own, self.unit) * moved
-        allowed = max(1.0, self.resolved(state, moved, abs(dt) / self.length))
+        allowed = of.largest(1.0, self.resolved(state, moved, part, of))
         certain = CERTAINTY * rounding
-        seen = math.sqrt(max(error * error - certain * certain, 0.0)) / allowed
+        seen = of.root(of.largest(error * error - certain * certain, 0.0)) / allowed
         # All of the error may be hidden below `certain`. PI control, with an exponent of 0.7/q or dp5's 0.85/q,
         # lengthens a step of this error so little that even then the next one is acceptable.
-        hidden = min(certain / allowed, 1.0) ** 1.25 / 8
-        return Judged(max(seen, min(hidden, error / allowed)), rounding, allowed)
+        hidden = of.least(certain / allowed, 1.0) ** 1.25 / 8
+        return Judged(of.largest(seen, of.least(hidden, error / allowed)), rounding, allowed)
 
-    def resolved(self, state: float, moved: float, part: float) -> float:
+    def resolved(self, state: Any, moved: Any, part: float, of: Arithmetic = NUMBERS) -> Any:
         """The estimate at which the errors of y1 itself add up to `BUDGET` roundings, in units of the tolerance.
 
         On y' = lambda y, z = lambda dt, the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
@@ -100,13 +143,14 @@ class Rounding:
         Args:
             state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.
             part: of the interval that the step covers.
+            of: functions of the sizes, which are numbers, or arrays without zeros.
         """
-        if state == 0:
+        if of is NUMBERS and state == 0:
             return 0.0
         estimate, error = self.tableau.test_errors
         own = BUDGET * (self.unit * part + self.own * moved / state)
         power = (self.tableau.embedded_order + 1) / (self.tableau.order + 1)
-        return state * min(estimate * (own / error) ** power, LARGEST)
+        return state * of.least(estimate * (own / error) ** power, LARGEST)
 
 
 def resolution_of(
@@ -120,6 +164,7 @@ def resolution_of(
     length: float,
     coarsest: float,
     controlled: int | None = None,
+    norm: Norm = RMS,
 ) -> Resolution | None:
     """What the precision of a solve resolves.
 
@@ -131,6 +176,7 @@ def resolution_of(
         length: of the interval, in the problem's time units.
         coarsest: the largest unit roundoff among the results of f's operations.
         controlled: how many elements at the start of the state the sizes see; None for all.
+        norm: that the sizes are measured by.
     Returns:
         None where the tolerance lies far above what is resolved; and where all is float64, whose steps are those of
         OrdinaryDiffEq at every tolerance.
@@ -142,9 +188,9 @@ def resolution_of(
     if max(unit, own) <= torch.finfo(torch.float64).eps or FAR_ABOVE * rounding.resolved(1, 1, TYPICAL_PART) < rtol:
         return None
     scale = natural_sizes(y0[:controlled], rtol, atol)
-    speed = root_mean_square(slope0[:controlled] / scale)
+    speed = size_of(slope0[:controlled] / scale, norm)
     moved = TYPICAL_PART * length * speed
-    state = root_mean_square(y0[:controlled] / scale) or moved  # a state at zero will be as large as it moves
+    state = size_of(y0[:controlled] / scale, norm) or moved  # a state at zero will be as large as it moves
     resolved = rounding.resolved(state, moved, TYPICAL_PART)
     if not math.isfinite(state + moved) or FAR_ABOVE * resolved < 1:
         return None
@@ -153,7 +199,7 @@ def resolution_of(
         # away: roundings have then either sign [@more2011estimating]. `away` is rounded so that both are equally far.
         away = y0 * (1 + own) - y0
         second = slope(y0 + away) - 2 * slope0 + slope(y0 - away)
-        found = root_mean_square(second[:controlled] / scale) / (math.sqrt(6) * speed)
+        found = size_of(second[:controlled] / scale, norm) / (math.sqrt(6) * speed)
         # Half a unit is the rounding of the result alone.
         rounding = replace(rounding, own=max(found, unit / 2) if math.isfinite(found) else own)
         resolved = rounding.resolved(state, moved, TYPICAL_PART)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyndereg.solver.combination import LinearCombination, weights_tensor
 from pyndereg.solver.gradients.agreement import Agreement
-from pyndereg.solver.norms import absolute_tolerance, error_scale, rms, scaled_error
+from pyndereg.solver.norms import RMS, Norm, absolute_tolerance, error_scale, scaled_error
 from pyndereg.solver.stiffness import StiffnessEstimate
 from pyndereg.solver.tableau import Tableau
 
@@ -106,8 +106,8 @@ class Step:
         y0, y1: flat states at both ends. Shape (size,).
         stages: nodes evaluated so far, in order; the end node is missing where the step did not need its slope.
         scaled_error: see `norms.scaled_error`. Shape (); None where the method has no estimate.
-        sizes: that error, and root mean squares of y1 and of the first slope in units of the tolerance; None unless the
-            method `tells_sizes`. Shape (3,).
+        sizes: norms of the error, of y1 and of the first slope in units of the tolerance, for each part of the state
+            that the norm judges apart; None unless the method `tells_sizes`. Shape (3, parts).
     """
 
     t: float
@@ -133,6 +133,7 @@ class ExplicitRungeKutta:
         rtol, atol: tolerances of the error estimate.
         stiffness: definition of the stiffness estimate.
         controlled: how many elements at the start of the state the error and stiffness estimates see; None for all.
+        norm: of the scaled error.
         with_graph: keep every stage's graph.
         with_time: let these graphs reach the stage's time.
         time_dtype: of the times that f is called with; None for the state's.
@@ -153,12 +154,14 @@ class ExplicitRungeKutta:
         atol: float,
         stiffness: StiffnessEstimate,
         controlled: int | None = None,
+        norm: Norm = RMS,
         with_graph: bool = False,
         with_time: bool = False,
         time_dtype: torch.dtype | None = None,
     ) -> None:
         self.tableau, self.field, self.shape = tableau, field, shape
         self.rtol, self.atol, self._stiffness = rtol, atol, stiffness
+        self.norm, self._norm_of = norm, norm.of
         self.with_graph, self.with_time = with_graph, with_time
         self.tells_sizes = False
         self.coefficients = coefficients(tableau, dtype, device)
@@ -223,10 +226,11 @@ class ExplicitRungeKutta:
             return Step(t, dt, y0, y1, stages, None)
         estimate = self._error(self._zeros, dt, out=self._room[0])
         scale = error_scale(self._seen(y0), self._seen(y1), self.rtol, self._atol, self._room[1:])
-        error, sizes = rms(torch.div(estimate, scale, out=self._room[2])), None
+        scaled, sizes = torch.div(estimate, scale, out=self._room[2]), None
+        error = self._norm_of(scaled)
         if self.tells_sizes:
-            parts = torch.stack([self._seen(y1), self._seen(self.slopes[0])]).div_(scale)
-            sizes = torch.cat([error[None], torch.linalg.vector_norm(parts, dim=1) * scale.numel() ** -0.5])
+            others = torch.stack([self._seen(y1), self._seen(self.slopes[0])]).div_(scale)
+            sizes = self.norm.of_parts(scaled, error, others)
         return Step(t, dt, y0, y1, stages, error, sizes)
 
     def replay(self, t: float, dt: float, y0: Tensor, end: Stage | None) -> Step:
@@ -276,7 +280,7 @@ class ExplicitRungeKutta:
         assert self.coefficients.b_error is not None
         weights = weights_tensor(self.coefficients.b_error, slopes.dtype, slopes.device)
         estimate = self._seen(slopes[: self.tableau.stages]).t() @ (weights * dt)
-        return scaled_error(estimate, self._seen(y0), self._seen(y1), self.rtol, self._atol)
+        return scaled_error(estimate, self._seen(y0), self._seen(y1), self.rtol, self._atol, self._norm_of)
 
     def stiffness(self, step: Step) -> Tensor | None:
         """Stiffness estimate of the latest step. Shape (), 1/time; None where the method has none."""

@@ -29,6 +29,11 @@ def control_of(
         if options.dt_min is None and options.dt_max is None:
             return controller
         return Limited(controller, options.dt_min or 0.0, options.dt_max or math.inf)
+    if method is None and options.norm is not None:
+        raise ValueError(
+            f"norm was given, and method {name!r} has no error estimate to measure; leave it out, or pass an adaptive "
+            "method, such as 'tsit5' or 'sosri'"
+        )
     reason = "has no error estimate" if method is None else "was asked for with adaptive=False"
     refuse_first_step(options.first_step, name, reason)
     for option in ("control", "dt_min", "dt_max", "breakpoints"):

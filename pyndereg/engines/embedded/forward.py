@@ -16,11 +16,13 @@ from pyndereg.ivp import (
     StateLayout,
 )
 from pyndereg.ivp.sampling import Sampler
+from pyndereg.solver.chosen_norm import chosen_norm
 from pyndereg.solver.control import Controller, MethodControl, first_step
 from pyndereg.solver.field import Field
 from pyndereg.solver.forward_sensitivity import SensitivityField
 from pyndereg.solver.gradients.allowance import Room
 from pyndereg.solver.integration import Keep, Trajectory, integrate
+from pyndereg.solver.norms import Norm
 from pyndereg.solver.plans import OneStep, Plan
 from pyndereg.solver.rounding import Resolution, resolution_of
 from pyndereg.solver.runge_kutta import ExplicitRungeKutta, FieldFunction, Stage
@@ -31,13 +33,14 @@ from pyndereg.solver.times import time_dtype
 
 @dataclass(frozen=True)
 class Stepper:
-    """How steps are taken, whatever the right-hand side; it holds nothing of the user's.
+    """How steps are taken, whatever the right-hand side; it holds nothing of the user's but a norm.
 
     Attributes:
         tableau: the method.
         layout: of the state.
         rtol, atol, stiffness: as `SolveOptions`.
         controlled: how many elements at the start of the state the step control sees.
+        norm: of what it sees.
         with_time: whether t0 or t1 asks for a gradient.
         time_dtype: of the times that the right-hand side is called with.
     """
@@ -48,6 +51,7 @@ class Stepper:
     atol: float
     stiffness: str
     controlled: int
+    norm: Norm
     with_time: bool
     time_dtype: torch.dtype
 
@@ -55,13 +59,15 @@ class Stepper:
     def of(problem: ODEProblem, options: SolveOptions, tableau: Tableau, *, with_time: bool) -> "Stepper":
         """The stepper of a solve."""
         layout = problem.layout
+        controlled = layout.controlled(options.uncontrolled)
         return Stepper(
             tableau,
             layout,
             options.rtol,
             options.atol,
             options.stiffness,
-            layout.controlled_size(options.uncontrolled),
+            controlled.size,
+            chosen_norm(options.norm, controlled),
             with_time,
             time_dtype(*problem.interval, layout.dtype),
         )
@@ -82,6 +88,7 @@ class Stepper:
             atol=self.atol,
             stiffness=STIFFNESS_ESTIMATES[self.stiffness],
             controlled=self.controlled,
+            norm=self.norm,
             with_graph=with_graph,
             with_time=self.with_time,
             time_dtype=self.time_dtype,
@@ -173,7 +180,8 @@ class Forward:
             atol=options.atol,
             length=abs(self.t1 - self.problem.interval[0]),
             coarsest=self.coarsest,
-            controlled=layout.controlled_size(options.uncontrolled),
+            controlled=self.stepper.controlled,
+            norm=self.stepper.norm,
         )
         if found is not None:
             warn_of_rounding(found, options, layout.dtype, self.coarsest)
@@ -196,8 +204,9 @@ class Forward:
             method.tableau.order,
             options.rtol * resolved,
             options.atol * resolved,
-            self.problem.layout.controlled_size(options.uncontrolled),
-            start.t.dtype,
+            controlled=self.stepper.controlled,
+            time_dtype=start.t.dtype,
+            norm=self.stepper.norm,
         )
 
 

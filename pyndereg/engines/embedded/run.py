@@ -166,7 +166,7 @@ def _adjoint_solve(forward: Forward, gradient: ContinuousAdjoint, captured: Capt
         chosen = replace(chosen, method=gradient.method, grid=None, steps=None)
     tableau = get_tableau(str(chosen.method))
     if tableau.b_error is None:
-        chosen = replace(chosen, control=None)
+        chosen = replace(chosen, control=None, norm=None)
     rtol = options.rtol if gradient.rtol is None else gradient.rtol
     atol = options.atol if gradient.atol is None else gradient.atol
     if rtol == 0 == atol:

@@ -224,6 +224,7 @@ class _Fields:
             run.method.controller_order,
             run.options.rtol,
             run.options.atol,
+            self.take_step.norm,
         )
 
 
@@ -287,7 +288,8 @@ def _replayed(
     replays = isinstance(gradient, DiscreteAdjoint)
     forward = _forward(run, fields, samplers, keep_states=replays)
     if replays:
-        solve = StochasticSolve(forward, fields.take_step.on(drift, diffusion), kept)
+        take_step = fields.take_step
+        solve = StochasticSolve(forward, take_step.on(drift, diffusion), kept, take_step.norm)
         outputs = ReplayedStochasticSolve.apply(solve, y0, *captured.inputs)
     else:
         assert isinstance(gradient, BacksolveAdjoint)

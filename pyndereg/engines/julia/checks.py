@@ -3,6 +3,7 @@
 from pyndereg.engines.julia.session import warn
 from pyndereg.ivp import Backprop, SolveOptions, StateLayout, Status
 from pyndereg.ivp.control import PI
+from pyndereg.ivp.norm import RMS
 
 # Warnings that only repeat how the solve ended, which its status says.
 STATUS_WARNINGS = (
@@ -20,7 +21,7 @@ def check_options(layout: StateLayout, options: SolveOptions) -> None:
     """Refuse what no solve in Julia has.
 
     Raises:
-        ValueError: the graph of torch operations, steps at given times, another step control, a state that is
+        ValueError: the graph of torch operations, steps at given times, another step control or norm, a state that is
             controlled in part, or a device is asked for.
     """
     if isinstance(options.gradient, Backprop):
@@ -38,6 +39,11 @@ def check_options(layout: StateLayout, options: SolveOptions) -> None:
         raise ValueError(
             f"control is {options.control}, and the julia engine controls steps as its algorithms do by themselves; "
             "pass None, or engine='embedded'"
+        )
+    if options.norm is not None and not isinstance(options.norm, RMS):
+        raise ValueError(
+            f"norm is {options.norm!r}, and the julia engine measures errors by their root mean square; pass None, or "
+            "engine='embedded'"
         )
     if options.uncontrolled:
         raise ValueError(

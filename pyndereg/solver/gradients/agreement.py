@@ -114,9 +114,9 @@ class Agreement:
         if bool(differing.any()):
             step = int(differing.nonzero()[0])
             raise GradientRefused(
-                f"f is no longer what it was in the solve: step {step}, taken again, has a scaled error of "
-                f"{float(found[step]):.3g} in place of {float(kept[step]):.3g}; ask for the solution before f changes, "
-                "or solve with SaveAt(dense=True)"
+                f"f, or a norm that was passed, is no longer what it was in the solve: step {step}, taken again, has a "
+                f"scaled error of {float(found[step]):.3g} in place of {float(kept[step]):.3g}; ask for the solution "
+                "before it changes, or solve with SaveAt(dense=True)"
             )
 
 

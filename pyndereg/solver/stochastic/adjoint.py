@@ -13,6 +13,7 @@ from pyndereg.solver.gradients.agreement import Agreement
 from pyndereg.solver.gradients.captured import Captured
 from pyndereg.solver.gradients.graph import gradients_of
 from pyndereg.solver.gradients.sums import add_to
+from pyndereg.solver.norms import RMS, Norm
 from pyndereg.solver.stochastic.integration import SavedBetween, StochasticTrajectory, TakenStep, TakeStep
 
 # The backward pass takes as many steps at a time: calls of autograd cost most where states are small, and the graph of
@@ -29,12 +30,14 @@ class StochasticSolve:
         take_step: one of its steps with f and g as they were at the solve, (t, dt, y0) -> step, with the same
             increments whenever it is taken.
         captured: f and g as they were.
+        norm: that the errors of its steps are measured by.
         trajectory: what the forward solve left behind, once it ran.
     """
 
     run: Callable[[Tensor], StochasticTrajectory]
     take_step: TakeStep
     captured: Captured
+    norm: Norm = RMS
     trajectory: StochasticTrajectory | None = None
 
 
@@ -50,6 +53,7 @@ class ReplayedStochasticSolve(torch.autograd.Function):
         trajectory = solve.trajectory = solve.run(y0)
         ctx.set_materialize_grads(False)
         ctx.take_step, ctx.captured, ctx.y0_version = solve.take_step, solve.captured, version_of(y0)
+        ctx.norm = solve.norm
         ctx.t, ctx.dt = trajectory.march.t, trajectory.march.dt
         ctx.saves, ctx.saves_start = trajectory.saves, trajectory.saves_start
         ctx.samples = [(sampled.step, sampled.theta) for sampled in trajectory.samples if sampled is not None]
@@ -77,6 +81,8 @@ def _sweep(
     sampled: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     captured: Captured = ctx.captured
+    if scaled_error is not None:
+        ctx.norm.check()
     y0, following, *rest = ctx.saved_tensors
     states = dict(zip(ctx.kept_steps, rest, strict=True))
     adjoint = torch.zeros_like(y0) if y1 is None else y1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyndereg.solver.control import FirstStepSearch, MethodControl
-from pyndereg.solver.norms import natural_sizes, root_mean_square
+from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.stochastic.methods import StochasticMethod
 from pyndereg.solver.stochastic.step import Field, own
 
@@ -36,6 +36,7 @@ def first_step_sde(
     order: float,
     rtol: float,
     atol: float,
+    norm: Norm = RMS,
 ) -> float:
     """Length of the first step: `control.first_step` with the diffusion, three standard deviations wide, in the sizes.
 
@@ -45,6 +46,7 @@ def first_step_sde(
         y0: state at t0. Shape (..., dim), units of y.
         order: the method's `controller_order`; one half is added, as StochasticDiffEq 7.1 does.
         rtol, atol: tolerances.
+        norm: that the sizes are measured by.
     Returns:
         A positive length in the problem's time units; NaN if a slope at t0 is not finite.
     Source: [@hairer1993solving] section II.4, "Starting Step Size"; as in StochasticDiffEq 7.1.
@@ -54,7 +56,7 @@ def first_step_sde(
     start = y0.new_full((), t0)
     f0, g0 = own(drift(start, y0)), 3 * diffusion(start, y0).abs()
     # The larger one of |f + g| and |f - g|, where StochasticDiffEq takes it, is |f| + |g|.
-    size, speed = root_mean_square(y0 / scale), _size(f0.abs(), g0, scale)
+    size, speed = size_of(y0 / scale, norm), _size(f0.abs(), g0, scale, norm)
     if not math.isfinite(speed):
         return math.nan
     trial = search.trial(size, speed)
@@ -63,12 +65,13 @@ def first_step_sde(
     change = (drift(t_trial, y_trial) - f0).abs()
     if not change.any():
         return search.length(trial, speed, 0.0, order + 0.5)
-    turn = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale)
+    turn = _size(change, g0 + 3 * diffusion(t_trial, y_trial).abs(), scale, norm)
     return search.length(trial, speed, turn, order + 0.5)
 
 
-def _size(drift: Tensor, diffusion: Tensor, scale: Tensor) -> float:
-    """RMS of the scaled sum of absolute values, over all noises where the noise is general."""
-    if diffusion.dim() > drift.dim():
-        drift, scale = drift.unsqueeze(-1), scale.unsqueeze(-1)
-    return root_mean_square((drift + diffusion) / scale)
+def _size(drift: Tensor, diffusion: Tensor, scale: Tensor, norm: Norm) -> float:
+    """Norm of the scaled sum of absolute values, of their RMS over all noises where the noise is general."""
+    if diffusion.dim() == drift.dim():
+        return size_of((drift + diffusion) / scale, norm)
+    both = (drift.unsqueeze(-1) + diffusion) / scale.unsqueeze(-1)
+    return size_of(torch.linalg.vector_norm(both, dim=-1) * both.shape[-1] ** -0.5, norm)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from pyndereg.solver import norms
+from pyndereg.solver.norms import RMS, Norm
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
@@ -56,15 +57,16 @@ class StepFunction(Protocol):
         ...
 
 
-def scaled_error(step: StochasticStep, y0: Tensor, rtol: float, atol: Tensor) -> Tensor:
-    """Root-mean-square of a step's error estimate in units of the tolerance; see `norms.scaled_error`.
+def scaled_error(step: StochasticStep, y0: Tensor, rtol: float, atol: Tensor, norm: Norm = RMS) -> Tensor:
+    """Norm of a step's error estimate in units of the tolerance; see `norms.scaled_error`.
 
     Args:
         step: a step of a method that has an error estimate.
         y0: state at its start, in units of y.
         rtol, atol: relative (dimensionless) and absolute (units of y, shape ()) tolerance.
+        norm: of what is in these units.
     Returns:
         Shape (), dimensionless, >= 0.
     """
     assert step.error is not None
-    return norms.scaled_error(step.error, y0, step.y1, rtol, atol)
+    return norms.scaled_error(step.error, y0, step.y1, rtol, atol, norm.of)

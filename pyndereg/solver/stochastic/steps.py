@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pyndereg.ivp import SolveOptions, StateLayout
 from pyndereg.ivp.sde import BrownianMotion
+from pyndereg.solver.chosen_norm import chosen_norm
 from pyndereg.solver.field import Field
 from pyndereg.solver.norms import absolute_tolerance
 from pyndereg.solver.stiffness import STIFFNESS_ESTIMATES
@@ -15,13 +16,16 @@ from pyndereg.solver.stochastic.step import scaled_error
 
 
 class StepTaker:
-    """Takes steps of one method, differentiably; see `TakeStep`. It holds nothing of the user's but the fields.
+    """Takes steps of one method, differentiably; see `TakeStep`. It holds nothing of the user's but fields and norm.
 
     Args:
         drift, diffusion: f and g.
         layout, options, method: of the state, and how it is solved.
         path: of the Brownian motion; asked where increments are not at hand.
         t1: where the last step ends, in the problem's time units.
+
+    Attributes:
+        norm: of the scaled error.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class StepTaker:
         self._method, self._path, self._t1 = method, path, t1
         self._shape, self._rtol = layout.solver_shape, options.rtol
         self._atol = absolute_tolerance(options.atol, layout.dtype, layout.device)
+        self.norm = chosen_norm(options.norm, layout)
         self._stiffness = STIFFNESS_ESTIMATES[options.stiffness]
 
     def on(self, drift: Field, diffusion: Field) -> "StepTaker":
@@ -51,7 +56,7 @@ class StepTaker:
         dW, dZ = increments = increments or self._path.increments(t, min(t + dt, self._t1))
         shaped = y0 if y0.shape == self._shape else y0.reshape(self._shape)
         step = self._method.step(self.drift, self.diffusion, t, dt, shaped, dW, dZ)
-        error = None if step.error is None else scaled_error(step, shaped, self._rtol, self._atol)
+        error = None if step.error is None else scaled_error(step, shaped, self._rtol, self._atol, self.norm)
         stiffness = None if step.stiffness_pair is None else self._stiffness(*step.stiffness_pair)
         y1 = step.y1 if y0.shape == self._shape else step.y1.reshape(y0.shape)
         return TakenStep(t, dt, y0, y1, error, stiffness, increments)

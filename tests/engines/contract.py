@@ -325,7 +325,8 @@ class EngineContract:
         found = self.solve(problem, gradient=gradient, saveat=[0.5, 1.0])
         assert found.stats.nfe == len(calls)
         found.y1[0].sum().backward()
-        assert (len(calls) > found.stats.nfe) == isinstance(gradient, nde.DiscreteAdjoint)
+        takes_steps_again = isinstance(gradient, nde.DiscreteAdjoint) or (gradient is None and self.engine == "julia")
+        assert (len(calls) > found.stats.nfe) == takes_steps_again
 
     # --- how a solve ends
 
@@ -479,7 +480,8 @@ class EngineContract:
                 estimates.append(found.steps.scaled_error)
             return found.y1, found.y, found(torch.tensor([0.2, 1.2, 2.0], dtype=FLOAT64)), *estimates
 
-        assert torch.autograd.gradcheck(outputs, (y0, weights, t0, t1))
+        # The stages that vern9's stiffness compares are so close that rounding is 1e-10 of their difference: wider ones.
+        assert torch.autograd.gradcheck(outputs, (y0, weights, t0, t1), eps=1e-5)
 
     def test_the_gradient_of_dense_output_that_was_kept_is_that_of_finite_differences(self, gradient):
         y0 = torch.tensor([0.4, -0.7, 1.1], dtype=FLOAT64, requires_grad=True)

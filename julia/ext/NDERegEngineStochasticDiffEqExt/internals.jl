@@ -17,8 +17,14 @@ interpretation(algorithm) = lowercase(string(SciMLBase.alg_interpretation(algori
 solves(algorithm, problem) = alg_compatible(problem, algorithm)
 
 "Whether an algorithm asks for random numbers that are no areas of the path, as far as their number tells."
-needs_other_noise(algorithm, dW) = alg_needs_extra_process(algorithm) &&
-    size(StochasticDiffEq.StochasticDiffEqCore._z_prototype(algorithm, dW, true, zero(eltype(dW)))) != size(dW)
+needs_other_noise(algorithm, dW) = alg_needs_extra_process(algorithm) && size(areas_of(algorithm, dW)) != size(dW)
+
+"What an algorithm wants for areas; some versions of StochasticDiffEqCore ask for it together with a time."
+function areas_of(algorithm, dW)
+    prototype = StochasticDiffEq.StochasticDiffEqCore._z_prototype
+    with_time = (algorithm, dW, true, zero(eltype(dW)))
+    return applicable(prototype, with_time...) ? prototype(with_time...) : prototype(with_time[1:3]...)
+end
 
 """
     HostProcess(path, prototype, t0, t1)

@@ -13,10 +13,9 @@ measurement that is repeated counts in the place of the former one. "--show" mak
 """
 
 import argparse
-import gc
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.work_precision import settings, stochastic
@@ -54,7 +53,7 @@ GROWING = (
     *(f"network-8x32-to{end}" for end in (2, 8, 32)),
 )
 TOLERANCES = (1e-3, 1e-5, 1e-7)
-QUICK_PROBLEMS = ("mnist", "network-8x32", "lotka-volterra", stochastic.NAME)
+QUICK_PROBLEMS = ("network-8x32", "network-256x32", "lotka-volterra", stochastic.NAME)
 QUICK_GROWING = ("network-64x8", "network-64x1024")
 QUICK_EFFORT = Effort(repeats=3, budget=4.0, least=0.02, light_only=True)
 
@@ -108,8 +107,16 @@ def measure(arguments: argparse.Namespace) -> None:
         arguments=sys.argv[1:],
     )
     print(", ".join(f"{name} {version}" for name, version in versions.items()), file=sys.stderr, flush=True)
-    bench = Bench(libraries, log, effort, arguments.passes)
-    noisy_bench = Bench(noisy, log, effort, arguments.passes)
+    try:
+        measure_all(
+            arguments, Bench(libraries, log, effort, arguments.passes), Bench(noisy, log, effort, arguments.passes)
+        )
+    finally:
+        close(libraries.values())
+
+
+def measure_all(arguments: argparse.Namespace, bench: Bench, noisy_bench: Bench) -> None:
+    """Problem by problem, so that what another process has compiled serves both comparisons."""
     for name in arguments.problems:
         for precision in arguments.precisions:
             if name == stochastic.NAME:
@@ -118,8 +125,14 @@ def measure(arguments: argparse.Namespace) -> None:
                 parts(bench, name, precision, arguments)
     if "growth" in arguments.parts:
         for name in arguments.growing:
-            gc.freeze()
             bench.equal_tolerance("growth", make_problem(name), settings.DEFAULTS, (1e-5,))
+
+
+def close(libraries: Iterable[Library]) -> None:
+    """Let the processes end that were started."""
+    for library in libraries:
+        if isinstance(library, Worker):
+            library.close()
 
 
 def parts(bench: Bench, name: str, precision: str, arguments: argparse.Namespace) -> None:
@@ -127,7 +140,6 @@ def parts(bench: Bench, name: str, precision: str, arguments: argparse.Namespace
     problem = make_problem(name, precision)
     if precision not in problem.precisions and not arguments.all_precisions:
         return
-    gc.freeze()  # so that a collection before each timing looks at what came after
     if "equal-error" in arguments.parts:
         bench.equal_error(problem, settings.SETTINGS, TARGETS)
     if "equal-tolerance" in arguments.parts:
@@ -137,7 +149,6 @@ def parts(bench: Bench, name: str, precision: str, arguments: argparse.Namespace
 def stochastic_parts(bench: Bench, precision: str, chosen: Sequence[str]) -> None:
     """Both comparisons on the stochastic problem."""
     problem = stochastic.make_stochastic(precision)
-    gc.freeze()
     if "equal-error" in chosen:
         bench.equal_error(problem, settings.SDE, stochastic.SDE_TARGETS)
     if "equal-tolerance" in chosen:

@@ -5,7 +5,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -67,24 +68,36 @@ def in_turns(
     seconds: dict[Key, list[float]] = {}
     failures: dict[Key, str] = {}
     started = time.perf_counter()
-    for turn in range(effort.repeats + 1):
-        if turn == 1:
-            started = time.perf_counter()
-        if turn > LEAST_ROUNDS and time.perf_counter() - started > effort.budget:
-            break
-        for key in list(measures) if turn % 2 else reversed(list(measures)):
-            if key in failures:
-                continue
-            gc.collect()
-            try:
-                found = measures[key]()
-            except Exception as failure:  # of another library, whose row then says so
-                failures[key] = f"{type(failure).__name__}: {failure}"[:200]
-                seconds.pop(key, None)
-                continue
-            if turn > 0:
-                seconds.setdefault(key, []).append(found)
+    with quick_collections():
+        for turn in range(effort.repeats + 1):
+            if turn == 1:
+                started = time.perf_counter()
+            if turn > LEAST_ROUNDS and time.perf_counter() - started > effort.budget:
+                break
+            for key in list(measures) if turn % 2 else reversed(list(measures)):
+                if key in failures:
+                    continue
+                gc.collect()
+                try:
+                    found = measures[key]()
+                except Exception as failure:  # of another library, whose row then says so
+                    failures[key] = f"{type(failure).__name__}: {failure}"[:200]
+                    seconds.pop(key, None)
+                    continue
+                if turn > 0:
+                    seconds.setdefault(key, []).append(found)
     return seconds, failures
+
+
+@contextmanager
+def quick_collections() -> Iterator[None]:
+    """Collections of garbage look at what comes from now on alone."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # A solve that takes more evaluations than this is given up.
-MOST_EVALUATIONS = 20_000
+MOST_EVALUATIONS = 5_000
 
 
 class GaveUp(Exception):

@@ -120,7 +120,7 @@ def mnist() -> Problem:
 
 def lotka_volterra() -> Problem:
     y0 = torch.ones(2)
-    return Problem("lotka-volterra", "Lotka-Volterra, 2 states", "lotka-volterra", LotkaVolterra(), y0, (0.0, 10.0))
+    return Problem("lotka-volterra", "Lotka-Volterra, 2 states", "lotka-volterra", LotkaVolterra(), y0, (0.0, 5.0))
 
 
 def convolution() -> Problem:

@@ -1,5 +1,6 @@
 """Libraries in processes of their own: started once, and then asked for one solve or one repeat at a time."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -29,17 +30,17 @@ class Worker:
 
     Args:
         environment: whose interpreter runs it.
-        script: of this folder, called with `arguments`.
+        script: of this folder.
     """
 
-    def __init__(self, environment: Environment, script: str, *arguments: str) -> None:
+    def __init__(self, environment: Environment, script: str) -> None:
         python = environment.ready()
         self.folder = tempfile.TemporaryDirectory(prefix="bench-")
         self.errors = (Path(self.folder.name) / "errors").open("w+")
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         self.process = subprocess.Popen(
-            [python, Path(__file__).with_name(script), *arguments],
+            [python, Path(__file__).parent / script],
             cwd=ROOT,
             env={**os.environ, **one_thread, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -50,6 +51,7 @@ class Worker:
         try:
             self._versions = self.ask(do="versions")
         except Stopped as stopped:
+            self.close()
             raise Missing(str(stopped)) from stopped
 
     def versions(self) -> dict[str, str]:
@@ -96,9 +98,12 @@ class Worker:
 
     def close(self) -> None:
         """Let the process end."""
-        if self.process.stdin is not None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait(timeout=30)
+        self.process.stdout.close()
         self.errors.close()
         self.folder.cleanup()
 

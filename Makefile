@@ -29,20 +29,20 @@ format: $(stamp)-lint ## format the code and fix what ruff can fix
 types: $(stamp)-lint ## check the types
 	@$(venv)/pyright
 
-bench: $(stamp)-bench ## measure pyndereg, torchdiffeq and torchode side by side
-	@$(venv)/python benchmarks/bench_ode.py
+bench: $(stamp)-bench ## measure pyndereg beside other libraries, in about 40 minutes; ARGS=--quick: in five
+	@OMP_NUM_THREADS=1 $(venv)/python -m benchmarks.work_precision $(ARGS)
 
 docs: $(stamp)-docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(venv)/mkdocs build --quiet --strict
 
 clean: ## remove .venv, caches and builds; results in runs/ stay
-	@rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-bench-* build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find pyndereg tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(stamp)-demo: extras := experiments,plots
 $(stamp)-test: extras := test,experiments,plots
 $(stamp)-lint: extras := lint,experiments,plots
-$(stamp)-bench: extras := bench
+$(stamp)-bench: extras := bench,experiments,plots
 $(stamp)-docs: extras := docs
 
 $(stamp)-%: pyproject.toml constraints.txt | $(venv)/python

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_julia.py [--cases a-tight a-loose b c] [--repeats 7] [--solves 10000]
 
-Needs Julia with the packages (`pyndereg doctor`). Repeats are interleaved as in bench_ode.py: printed are medians, and
+Needs Julia with the packages (`pyndereg doctor`). Repeats are interleaved: printed are medians, and
 the median over repeats of torchdiffeq's time divided by this engine's in the same repeat (higher is faster). "fwd+bwd"
 differentiates mean(y(t1)^2) with respect to all parameters (case c: the initial state).
 """

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "runs", "dist", "site")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".venv-bench-*", ".*_cache", ".hypothesis", "__pycache__", "runs", "dist", "site"
+)
 FIND_REQUIREMENTS = """
 import json
 from juliapkg.deps import find_requirements

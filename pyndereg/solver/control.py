@@ -24,6 +24,11 @@ class Controller(Protocol):
         """Length that no step exceeds, > 0, in the problem's time units."""
         ...
 
+    @property
+    def aim(self) -> float:
+        """The scaled error that steps settle at where it changes slowly, 0 < aim <= 1."""
+        ...
+
     def accepts(self, scaled_error: float) -> bool:
         """Whether a step with this error is acceptable."""
         ...
@@ -87,6 +92,11 @@ class PIController(NamedTuple):
         """No limit."""
         return math.inf
 
+    @property
+    def aim(self) -> float:
+        """See `Controller`: a constant error with which steps keep their length."""
+        return self.gamma ** (1 / (self.beta1 - self.beta2))
+
     def settled(self, scaled_error: float) -> "PIController":
         """See `Law`."""
         return self._replace(last_error=max(scaled_error, self.error_floor), first=False)
@@ -135,6 +145,11 @@ class FreeStart(NamedTuple):
         """That of the law."""
         return self.law.longest
 
+    @property
+    def aim(self) -> float:
+        """That of the law."""
+        return self.law.aim
+
     def accepts(self, scaled_error: float) -> bool:
         """As the law does."""
         return self.law.accepts(scaled_error)
@@ -168,6 +183,11 @@ class Limited(NamedTuple):
     shortest: float
     longest: float
     at_limit: bool = False
+
+    @property
+    def aim(self) -> float:
+        """See `Controller`."""
+        return self.controller.aim
 
     def accepts(self, scaled_error: float) -> bool:
         """See `Controller`."""

@@ -45,6 +45,11 @@ class FilterController(NamedTuple):
         """No limit."""
         return math.inf
 
+    @property
+    def aim(self) -> float:
+        """E*; see `Controller`."""
+        return self.safety**self.error_order
+
     def settled(self, scaled_error: float) -> "FilterController":
         """See `Law`."""
         return self._replace(errors=(self._control_error(scaled_error), 1.0), lengths=(), first=False)
@@ -68,7 +73,7 @@ class FilterController(NamedTuple):
         return dt * max(self.safety * scaled_error ** (-1 / self.error_order), self.shrink), self
 
     def _growth(self, dt: float, scaled_error: float) -> float:
-        errors = (scaled_error / self._target, *self.errors)
+        errors = (scaled_error / self.aim, *self.errors)
         lengths = (dt, *self.lengths)
         growth = 1.0
         for error, beta in zip(errors, self.beta, strict=True):
@@ -77,9 +82,5 @@ class FilterController(NamedTuple):
             growth *= (later / earlier) ** -alpha
         return growth
 
-    @property
-    def _target(self) -> float:
-        return self.safety**self.error_order
-
     def _control_error(self, scaled_error: float) -> float:
-        return max(scaled_error, ERROR_FLOOR) / self._target
+        return max(scaled_error, ERROR_FLOOR) / self.aim

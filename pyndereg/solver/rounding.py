@@ -13,8 +13,8 @@ from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.tableau import Tableau
 
 # How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state: where every
-# estimate is just acceptable. PI control keeps it near 0.17, where they add up to about four.
-BUDGET = 32.0
+# estimate is what the step control aims at.
+BUDGET = 4.0
 # The largest error that is accepted for rounding's sake, as a part of the state: beyond it an estimate says too little.
 LARGEST = 0.03
 # Where the tolerance is this many times what a step of a tenth of the interval resolves, rounding is not looked at.
@@ -82,12 +82,15 @@ class Rounding:
         unit: unit roundoff of the state, the distance from 1 to the next number.
         own: f's own relative rounding where it computes in a coarser type than the state's, else 0.
         length: of the whole interval, in the problem's time units.
+        aim: the scaled error, at most 1, that the step control aims at: it decides where within the acceptable the
+            errors lie that add up.
     """
 
     tableau: Tableau
     unit: float
     own: float
     length: float
+    aim: float = 1.0
 
     def judge(self, error: float, state: float, slope: float, dt: float) -> Judged:
         """What a step's error means.
@@ -136,9 +139,10 @@ class Rounding:
         return Judged(of.largest(seen, of.least(hidden, error / allowed)), rounding, allowed)
 
     def resolved(self, state: Any, moved: Any, part: float, of: Arithmetic = NUMBERS) -> Any:
-        """The estimate at which the errors of y1 itself add up to `BUDGET` roundings, in units of the tolerance.
+        """The largest acceptable estimate, in units of the tolerance.
 
-        On y' = lambda y, z = lambda dt, the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
+        At `aim` times this one the errors of y1 itself add up to `BUDGET` roundings. On y' = lambda y, z = lambda dt, the
+        estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
 
         Args:
             state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.
@@ -150,7 +154,7 @@ class Rounding:
         estimate, error = self.tableau.test_errors
         own = BUDGET * (self.unit * part + self.own * moved / state)
         power = (self.tableau.embedded_order + 1) / (self.tableau.order + 1)
-        return state * of.least(estimate * (own / error) ** power, LARGEST)
+        return state * of.least(estimate * (own / error) ** power / self.aim, LARGEST)
 
 
 def resolution_of(
@@ -163,6 +167,7 @@ def resolution_of(
     atol: float,
     length: float,
     coarsest: float,
+    aim: float = 1.0,
     controlled: int | None = None,
     norm: Norm = RMS,
 ) -> Resolution | None:
@@ -175,6 +180,7 @@ def resolution_of(
         rtol, atol: tolerances.
         length: of the interval, in the problem's time units.
         coarsest: the largest unit roundoff among the results of f's operations.
+        aim: see `Rounding`.
         controlled: how many elements at the start of the state the sizes see; None for all.
         norm: that the sizes are measured by.
     Returns:
@@ -183,7 +189,7 @@ def resolution_of(
     """
     unit = torch.finfo(y0.dtype).eps
     own = coarsest if coarsest > unit else 0.0
-    rounding = Rounding(tableau, unit, own, length)
+    rounding = Rounding(tableau, unit, own, length, aim)
     # What can be said without asking the device for sizes comes first.
     if max(unit, own) <= torch.finfo(torch.float64).eps or FAR_ABOVE * rounding.resolved(1, 1, TYPICAL_PART) < rtol:
         return None

@@ -480,7 +480,7 @@ class EngineContract:
                 estimates.append(found.steps.scaled_error)
             return found.y1, found.y, found(torch.tensor([0.2, 1.2, 2.0], dtype=FLOAT64)), *estimates
 
-        # The stages that vern9's stiffness compares are so close that rounding is 1e-10 of their difference: wider ones.
+        # Wide differences: the stages that the stiffness of vern9 compares are apart by 1e10 roundings alone.
         assert torch.autograd.gradcheck(outputs, (y0, weights, t0, t1), eps=1e-5)
 
     def test_the_gradient_of_dense_output_that_was_kept_is_that_of_finite_differences(self, gradient):

@@ -180,6 +180,7 @@ class Forward:
             atol=options.atol,
             length=abs(self.t1 - self.problem.interval[0]),
             coarsest=self.coarsest,
+            aim=self.controller.aim,
             controlled=self.stepper.controlled,
             norm=self.stepper.norm,
         )

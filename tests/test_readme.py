@@ -11,7 +11,15 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/gradients.md", "docs/experiments.md", "docs/julia.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/guide.md",
+    "docs/gradients.md",
+    "docs/experiments.md",
+    "docs/julia.md",
+    "docs/performance.md",
+)
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 # The title of a block says that it needs Julia, or the name of the file that it is.
 NEEDS_JULIA = 'title="needs Julia"'

@@ -24,8 +24,6 @@ RUNS = ROOT / "runs" / "bench"
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 # With output weights so many times larger, networks before training take as many steps as trained ones.
 AS_TRAINED = 10.0
-# After so many, the classifiers of digits take no fewer evaluations.
-EPOCHS = 25
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
@@ -157,7 +155,7 @@ def digits_file() -> Path:
     path = RUNS / "digits.pt"
     if not path.exists():
         print("training two classifiers of digits", file=sys.stderr, flush=True)
-        plain = replace(digits_ode.QUICK, epochs=EPOCHS)
+        plain = digits_ode.QUICK
         regularized = replace(plain.remembering(), regularizer="error")
         torch.manual_seed(plain.seed)
         fields = {"before": digits_ode.build(plain).node.field}

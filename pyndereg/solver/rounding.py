@@ -141,8 +141,8 @@ class Rounding:
     def resolved(self, state: Any, moved: Any, part: float, of: Arithmetic = NUMBERS) -> Any:
         """The largest acceptable estimate, in units of the tolerance.
 
-        At `aim` times this one the errors of y1 itself add up to `BUDGET` roundings. On y' = lambda y, z = lambda dt, the
-        estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
+        At `aim` times this one the errors of y1 itself add up to `BUDGET` roundings. On y' = lambda y, z = lambda dt,
+        the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
 
         Args:
             state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.

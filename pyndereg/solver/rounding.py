@@ -12,9 +12,10 @@ from torch import Tensor
 from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.tableau import Tableau
 
-# How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state: where every
-# estimate is what the step control aims at.
-BUDGET = 4.0
+# How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state, where every
+# estimate is what the step control aims at: as far as roundings of either sign do, half the root of the number of steps,
+# but within these bounds.
+LEAST_BUDGET, BUDGET = 2.0, 4.0
 # The largest error that is accepted for rounding's sake, as a part of the state: beyond it an estimate says too little.
 LARGEST = 0.03
 # Where the tolerance is this many times what a step of a tenth of the interval resolves, rounding is not looked at.
@@ -141,8 +142,8 @@ class Rounding:
     def resolved(self, state: Any, moved: Any, part: float, of: Arithmetic = NUMBERS) -> Any:
         """The largest acceptable estimate, in units of the tolerance.
 
-        At `aim` times this one the errors of y1 itself add up to `BUDGET` roundings. On y' = lambda y, z = lambda dt,
-        the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
+        At `aim` times this one the errors of y1 itself add up to what roundings amount to, `BUDGET` of them at most. On
+        y' = lambda y, z = lambda dt, the estimate is e z^q |y| and the error of y1 c z^(p+1) |y|.
 
         Args:
             state, moved: sizes of the state, and of what the step moves it by, in units of the tolerance.
@@ -152,7 +153,8 @@ class Rounding:
         if of is NUMBERS and state == 0:
             return 0.0
         estimate, error = self.tableau.test_errors
-        own = BUDGET * (self.unit * part + self.own * moved / state)
+        budget = max(LEAST_BUDGET, min(BUDGET, 0.5 / math.sqrt(part)))
+        own = budget * self.unit * part + BUDGET * self.own * moved / state
         power = (self.tableau.embedded_order + 1) / (self.tableau.order + 1)
         return state * of.least(estimate * (own / error) ** power / self.aim, LARGEST)
 

@@ -9,7 +9,7 @@ import torch
 
 import pyndereg as nde
 from pyndereg.ivp import StepRecord
-from pyndereg.solver.rounding import BUDGET, Rounding, resolution_of
+from pyndereg.solver.rounding import BUDGET, LEAST_BUDGET, Rounding, resolution_of
 from pyndereg.solver.tableaus import get_tableau
 from tests.equations import FLOAT64, Oscillator, decay
 from tests.sentences import check_sentence
@@ -175,13 +175,14 @@ def test_an_error_that_is_no_number_stays_none(error):
     assert judge(0.5, state=math.inf).error == 0.5
 
 
-def test_what_is_allowed_makes_the_errors_of_y1_add_up_to_the_budget():
+@pytest.mark.parametrize(("steps", "budget"), [(4, LEAST_BUDGET), (36, 3.0), (1000, BUDGET)])
+def test_what_is_allowed_makes_the_errors_of_y1_add_up_to_what_roundings_do(steps, budget):
     # On y' = z y with steps of length 1 / N, at the estimate that is just allowed.
-    tableau, steps = ROUNDING.tableau, 20
+    tableau = ROUNDING.tableau
     estimate, error = tableau.test_errors
     allowed = ROUNDING.resolved(1.0, 0.0, 1 / steps)
     z = (allowed / estimate) ** (1 / (tableau.embedded_order + 1))
-    assert steps * error * z ** (tableau.order + 1) == pytest.approx(BUDGET * SINGLE, rel=1e-12)
+    assert steps * error * z ** (tableau.order + 1) == pytest.approx(budget * SINGLE, rel=1e-12)
 
 
 def single(method, rtol, atol, field=None, y0=None, **options):
@@ -242,7 +243,7 @@ def test_the_tolerance_that_the_warning_advises_is_not_warned_of():
 
 # Evaluations of float64 at the loosest power of ten whose error is the one that float32 is left with.
 # The errors of bs3 cancel more than the test equation says; a step of vern7 is a fifth of its short solve.
-@pytest.mark.parametrize(("method", "ratio"), [("bs3", 1.5), ("dp5", 1.3), ("tsit5", 1.3), ("vern7", 1.5)])
+@pytest.mark.parametrize(("method", "ratio"), [("bs3", 1.6), ("dp5", 1.3), ("tsit5", 1.3), ("vern7", 1.5)])
 def test_float32_takes_little_more_than_float64_s_evaluations_to_its_error(method, ratio, reference):
     double = [solved(doubled(network()), start().double(), 10.0**-k, method) for k in range(3, 8)]
     for tolerance in (1e-5, 1e-7, 1e-9, 1e-12):

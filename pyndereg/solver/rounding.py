@@ -13,8 +13,8 @@ from pyndereg.solver.norms import RMS, Norm, natural_sizes, size_of
 from pyndereg.solver.tableau import Tableau
 
 # How far the steps' own errors may add up before a shorter step is worth it, in roundings of the state, where every
-# estimate is what the step control aims at: as far as roundings of either sign do, half the root of the number of steps,
-# but within these bounds.
+# estimate is what the step control aims at: as far as roundings of either sign do, half the root of the number of
+# steps, but within these bounds.
 LEAST_BUDGET, BUDGET = 2.0, 4.0
 # The largest error that is accepted for rounding's sake, as a part of the state: beyond it an estimate says too little.
 LARGEST = 0.03

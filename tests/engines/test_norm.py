@@ -332,7 +332,7 @@ def test_models_and_plain_functions_pass_the_norm_on():
     field, y0 = nde.fields.TimeConcatMLP(3), torch.rand(4, 3)
     usual = {"rtol": 1e-5, "atol": 1e-5, "norm": LARGEST}
     expected = nde.solve(nde.ODEProblem(field, y0), **usual)
-    _, by_model = nde.NeuralODE(field, **usual)(y0)
+    _, by_model = nde.NeuralODE(field, control=nde.control.PI(), **usual)(y0)
     by_function = nde.functional.odesolve_discrete_adjoint(field, y0, 0.0, 1.0, **usual)
     assert torch.equal(by_model.steps.dt, expected.steps.dt)
     assert torch.equal(by_function.scaled_error, expected.steps.scaled_error)

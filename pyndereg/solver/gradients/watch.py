@@ -156,7 +156,7 @@ class Watch(TorchFunctionMode):
         key = id(x)
         if key in self._made or key in self._arguments:
             return x
-        if is_transformed(x) or x.is_inference() or nn.parameter.is_lazy(x):
+        if nn.parameter.is_lazy(x) or is_transformed(x) or x.is_inference():
             return x
         if key not in self._versions:
             self._versions[key] = x, x._version

@@ -20,8 +20,9 @@ from benchmarks.work_precision.settings import Setting
 Key = TypeVar("Key", bound=Hashable)
 # One evaluation of a heavy problem takes longer than this, in seconds: it is tried on fewer settings and tolerances.
 HEAVY = 1e-3
-# Errors that stay within this part of the least one so far are at the floor of the precision.
-IMPROVEMENT = 0.8
+# Errors that stay within this part of the least one so far are at the floor of the precision, if the tolerance is below
+# what could be its floor; at looser ones they jump where a solve has few steps.
+IMPROVEMENT, COULD_BE_THE_FLOOR = 0.8, 1e-6
 LEAST_ROUNDS = 3
 # A setting that takes so many times the evaluations of its library's cheapest to the tightest target goes no further.
 TOO_MANY = 2.0
@@ -160,7 +161,7 @@ class Bench:
             outcome = self.libraries[setting.library].explore(problem, setting, tolerance)
             yield tolerance, outcome
             reached += outcome.error <= tightest
-            stuck = 0 if outcome.error < IMPROVEMENT * least else stuck + 1
+            stuck = 0 if outcome.error < IMPROVEMENT * least or tolerance > COULD_BE_THE_FLOOR else stuck + 1
             least = min(least, outcome.error)
             if reached == 2 or stuck == 4 or outcome.evaluations > most:
                 return

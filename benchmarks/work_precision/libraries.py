@@ -3,6 +3,7 @@
 import importlib.metadata
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -59,17 +60,21 @@ class Counting(nn.Module):
         self.rejected += 1
 
 
-class TorchLibrary:
-    """What libraries have in common that solve with PyTorch."""
+class Installed:
+    """What is made of packages of this environment."""
 
     packages: tuple[str, ...] = ()
 
-    def solver(self, problem: Problem, setting: Setting, tolerance: float, field: nn.Module) -> Solve:
-        """The function from y0 to the states at all times but the first, for this field in the problem's place."""
-        raise NotImplementedError
-
     def versions(self) -> dict[str, str]:
         return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+class TorchLibrary(Installed, ABC):
+    """What libraries have in common that solve with PyTorch."""
+
+    @abstractmethod
+    def solver(self, problem: Problem, setting: Setting, tolerance: float, field: nn.Module) -> Solve:
+        """The function from y0 to the states at all times but the first, for this field in the problem's place."""
 
     def explore(self, problem: Problem, setting: Setting, tolerance: float) -> Outcome:
         counting = Counting(problem.field)

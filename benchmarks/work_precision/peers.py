@@ -44,7 +44,7 @@ class Torchode(TorchLibrary):
     def solver(self, problem: Problem, setting: Setting, tolerance: float, field: nn.Module) -> Solve:
         ode = self.torchode
         if problem.y0.ndim > 2:
-            raise NotImplementedError("torchode solves states of shape (batch, dim)")
+            raise ValueError("torchode solves states of shape (batch, dim)")
         term = ode.ODETerm(per_sample(field))
         method = {"tsit5": ode.Tsit5, "dopri5": ode.Dopri5}[setting.method](term=term)
         controller = ode.IntegralController(atol=tolerance, rtol=tolerance, term=term)

@@ -27,8 +27,25 @@ AS_TRAINED = 10.0
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
+class Posed:
+    """What all problems tell of their field f and their initial state."""
+
+    field: nn.Module
+    y0: Tensor
+
+    @property
+    def precision(self) -> str:
+        """`"float32"` or `"float64"`."""
+        return str(self.y0.dtype).removeprefix("torch.")
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """What the backward pass differentiates with respect to: the field's parameters, or y0 where it has none."""
+        return tuple(self.field.parameters())
+
+
 @dataclass(frozen=True)
-class Problem:
+class Problem(Posed):
     """dy/dt = f(t, y) from y0, to be told at all times but the first.
 
     Args:
@@ -47,16 +64,6 @@ class Problem:
     y0: Tensor
     times: tuple[float, ...] = (0.0, 1.0)
     precisions: tuple[str, ...] = ("float32", "float64")
-
-    @property
-    def precision(self) -> str:
-        """`"float32"` or `"float64"`."""
-        return str(self.y0.dtype).removeprefix("torch.")
-
-    @property
-    def parameters(self) -> tuple[Tensor, ...]:
-        """What the backward pass differentiates with respect to: the field's parameters, or y0 where it has none."""
-        return tuple(self.field.parameters())
 
     def to(self, precision: str) -> "Problem":
         """The same numbers in another precision."""

@@ -3,6 +3,7 @@
 import importlib
 import math
 import statistics
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 import pyndereg as nde
 from benchmarks.spiral_sde import SharedPath, Spiral, fitted_spiral
-from benchmarks.work_precision.libraries import WARM_UP, TorchLibrary, seconds_of
+from benchmarks.work_precision.libraries import WARM_UP, Installed, seconds_of
 from benchmarks.work_precision.outcome import Outcome
-from benchmarks.work_precision.problems import PRECISIONS
+from benchmarks.work_precision.problems import PRECISIONS, Posed
 from benchmarks.work_precision.settings import Setting
 
 NAME = "spiral-sde"
@@ -25,23 +26,13 @@ PATHS, FINE_STEPS = 3, 4096
 
 
 @dataclass(frozen=True)
-class StochasticProblem:
+class StochasticProblem(Posed):
     """100 trajectories of dy = network(y^3) dt + 0.2 y dW over [0, 1], told at the end."""
 
     field: Spiral
     y0: Tensor
     name: str = NAME
     title: str = "spiral SDE, 2 states, 100 trajectories"
-
-    @property
-    def precision(self) -> str:
-        """`"float32"` or `"float64"`."""
-        return str(self.y0.dtype).removeprefix("torch.")
-
-    @property
-    def parameters(self) -> tuple[Tensor, ...]:
-        """What the backward pass differentiates with respect to."""
-        return tuple(self.field.parameters())
 
     def ladder(self, setting: Setting, *, coarse: bool) -> tuple[float, ...]:
         """Lengths 1/8 to 1/2048 of fixed steps; tolerances from 30 to 1e-3, two in each decade."""
@@ -71,12 +62,12 @@ def make_stochastic(precision: str) -> StochasticProblem:
     return StochasticProblem(field.to(PRECISIONS[precision]), y0.to(PRECISIONS[precision]))
 
 
-class StochasticLibrary(TorchLibrary):
+class StochasticLibrary(Installed, ABC):
     """What ours and torchsde have in common: strong errors on given paths, times on fresh ones."""
 
+    @abstractmethod
     def end(self, problem: Any, setting: Setting, tolerance: float, path: nde.BrownianPath | None) -> Tensor:
         """The state at t1, on this path or on one that is drawn."""
-        raise NotImplementedError
 
     def explore(self, problem: Any, setting: Setting, tolerance: float) -> Outcome:
         errors = []

@@ -29,7 +29,7 @@ format: $(stamp)-lint ## format the code and fix what ruff can fix
 types: $(stamp)-lint ## check the types
 	@$(venv)/pyright
 
-bench: $(stamp)-bench ## measure pyndereg beside other libraries, in about 40 minutes; ARGS=--quick: in five
+bench: $(stamp)-bench ## measure pyndereg beside other libraries, in an hour or more; ARGS=--quick: in ten minutes
 	@OMP_NUM_THREADS=1 $(venv)/python -m benchmarks.work_precision $(ARGS)
 
 docs: $(stamp)-docs ## build the documentation into site/

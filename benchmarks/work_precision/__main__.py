@@ -177,7 +177,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="four problems in float32, in about five minutes")
+    parser.add_argument("--quick", action="store_true", help="four problems in float32, in about ten minutes")
     parser.add_argument("--problems", nargs="+", help=f"of {', '.join(PROBLEMS)}; or network-STATESxBATCH")
     parser.add_argument("--growing", nargs="*", help="problems of the part about growth")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
